@@ -1,0 +1,60 @@
+"""The command ``attribseg``: one file per subcommand, each imported without torch.
+
+A subcommand module has ``HELP`` (one line), ``add_arguments(parser)`` and ``run(args) -> int``;
+it imports what it works with inside ``run``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from .. import __version__
+from ..errors import Cancelled, InputError
+
+_COMMANDS = ("simulate", "cohort", "train", "detect", "evaluate")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command."""
+    parser = argparse.ArgumentParser(
+        prog="attribseg",
+        description="Segment brain lesions from image-level labels: train a healthy/pathological "
+        "classifier whose attributions are constrained, and read the lesions out of it.",
+        epilog="A first run: attribseg simulate cohort && attribseg train cohort/cohort.csv "
+        "--out bundle && attribseg detect cohort/images/*.nii.gz --bundle bundle --out detections",
+    )
+    parser.add_argument("--version", action="version", version=f"attribseg {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in _COMMANDS:
+        module = import_module(f".{name}", __name__)
+        sub = commands.add_parser(
+            name,
+            help=module.HELP,
+            description=module.__doc__,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        module.add_arguments(sub)
+        sub.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand.
+
+    Returns
+    -------
+    int
+        0 when all went well, 2 for bad input (one line says what), 130 when stopped.
+    """
+    args = build_parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except InputError as error:
+        print(f"attribseg: error: {error}", file=sys.stderr)
+        return 2
+    except (Cancelled, KeyboardInterrupt) as error:
+        print(f"attribseg: stopped. {error}".rstrip(), file=sys.stderr)
+        return 130

@@ -1,0 +1,161 @@
+"""Writing files so that nothing half-written is ever left: temporary name first, then rename."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError, OutputError
+
+#: Suffixes that belong together and must survive the temporary name.
+_DOUBLE_SUFFIXES = (".nii.gz", ".seg.nrrd")
+
+
+def full_suffix(path: Path) -> str:
+    """Suffix of a file name, with ``.nii.gz`` and ``.seg.nrrd`` kept whole.
+
+    >>> full_suffix(Path("a.b.nii.gz"))
+    '.nii.gz'
+    """
+    name = path.name.lower()
+    for suffix in _DOUBLE_SUFFIXES:
+        if name.endswith(suffix):
+            return suffix
+    return path.suffix.lower()
+
+
+def stem(path: Path) -> str:
+    """File name without its full suffix."""
+    suffix = full_suffix(path)
+    return path.name[: len(path.name) - len(suffix)] if suffix else path.name
+
+
+def output_error(path: Path, error: OSError) -> OutputError:
+    """The one-line error for a write that failed."""
+    if error.errno == errno.ENOSPC:
+        return OutputError(f"{path}: the disk is full; free some space or choose another folder")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return OutputError(f"{path}: no permission to write; choose another output folder")
+    return OutputError(f"{path}: cannot be written ({error.strerror or error})")
+
+
+def make_folder(path: str | Path) -> Path:
+    """Create a folder for results and check that it can be written.
+
+    Raises
+    ------
+    OutputError
+        If a file is in the way or the folder is not writable.
+    """
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file, a folder was expected; give another --out")
+    probe = folder / f".write-{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise output_error(folder, error) from error
+    return folder
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary name beside ``path``; rename it on success, remove it on failure.
+
+    Errors of the operating system and of writers that hide them (SimpleITK, matplotlib raise
+    ``RuntimeError`` on a full disk) become :class:`OutputError`.
+
+    Yields
+    ------
+    Path
+        Where to write; same folder and same full suffix as ``path``.
+    """
+    target = Path(path)
+    suffix = full_suffix(target)
+    temporary = target.with_name(f".{stem(target)}.{uuid.uuid4().hex[:8]}.partial{suffix}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, target)
+    except OSError as error:
+        raise output_error(target, error) from error
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
+        raise OutputError(f"{target}: cannot be written ({reason})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Like :func:`atomic_path` for a whole folder, which replaces an existing one at the end."""
+    target = Path(path)
+    if target.exists() and not target.is_dir():
+        raise OutputError(f"{target}: is a file, a folder was expected; give another --out")
+    mark = uuid.uuid4().hex[:8]
+    temporary = target.with_name(f".{target.name}.{mark}.partial")
+    old = target.with_name(f".{target.name}.{mark}.old")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if target.exists():
+            os.replace(target, old)
+        os.replace(temporary, target)
+    except OSError as error:
+        if old.exists() and not target.exists():
+            os.replace(old, target)
+        raise output_error(target, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file (UTF-8) atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write JSON atomically; numbers that JSON lacks (NaN, infinity) become null."""
+    write_text(path, json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: not readable as JSON ({error})") from error
+
+
+def _plain(value: Any) -> Any:
+    """Numbers, lists and dictionaries that JSON can hold."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and value not in (float("inf"), float("-inf")) and value == value:
+        return value
+    return None if isinstance(value, float) else value
