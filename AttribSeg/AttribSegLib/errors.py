@@ -35,5 +35,5 @@ class OutputError(InputError):
     """A result cannot be written (permissions, full disk, a file in the way)."""
 
 
-class Cancelled(Exception):
+class Cancelled(Exception):  # noqa: N818  (a request, not an error)
     """A long run was stopped on request; what it had saved can be resumed."""

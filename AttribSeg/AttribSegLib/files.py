@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,9 @@ from .errors import InputError, OutputError
 
 #: Suffixes that belong together and must survive the temporary name.
 _DOUBLE_SUFFIXES = (".nii.gz", ".seg.nrrd")
+
+#: A disk with less free space than this is what made a library fail to write.
+_FULL_DISK_BYTES = 64 * 1024
 
 
 def full_suffix(path: Path) -> str:
@@ -39,11 +41,23 @@ def stem(path: Path) -> str:
 
 def output_error(path: Path, error: OSError) -> OutputError:
     """The one-line error for a write that failed."""
-    if error.errno == errno.ENOSPC:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(f"{path}: the disk is full; free some space or choose another folder")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return OutputError(f"{path}: no permission to write; choose another output folder")
     return OutputError(f"{path}: cannot be written ({error.strerror or error})")
+
+
+def _writer_error(path: Path, error: RuntimeError) -> OutputError:
+    """The one-line error for a library that hides the error of the operating system."""
+    try:
+        full = shutil.disk_usage(path.parent).free < _FULL_DISK_BYTES
+    except OSError:
+        full = False
+    if full or "No space left" in str(error):
+        return output_error(path, OSError(errno.ENOSPC, "No space left on device"))
+    reason = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
+    return OutputError(f"{path}: cannot be written ({reason})")
 
 
 def make_folder(path: str | Path) -> Path:
@@ -85,20 +99,20 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        os.replace(temporary, target)
+        temporary.replace(target)
     except OSError as error:
         raise output_error(target, error) from error
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
-        raise OutputError(f"{target}: cannot be written ({reason})") from error
+        raise _writer_error(target, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # nothing was written when the folder is a file or read-only
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Like :func:`atomic_path` for a whole folder, which replaces an existing one at the end."""
-    target = Path(path)
+    target = Path(path).absolute()  # "." has no name to put a temporary one beside
     if target.exists() and not target.is_dir():
         raise OutputError(f"{target}: is a file, a folder was expected; give another --out")
     mark = uuid.uuid4().hex[:8]
@@ -108,12 +122,14 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         temporary.mkdir(parents=True)
         yield temporary
         if target.exists():
-            os.replace(target, old)
-        os.replace(temporary, target)
+            target.replace(old)
+        temporary.replace(target)
     except OSError as error:
         if old.exists() and not target.exists():
-            os.replace(old, target)
+            old.replace(target)
         raise output_error(target, error) from error
+    except RuntimeError as error:
+        raise _writer_error(target, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -125,15 +126,23 @@ class Geometry:
         return "".join(code for code, _ in self._axis_codes())
 
     def _axis_codes(self) -> list[tuple[str, int]]:
-        """Letter and LPS axis per image axis; oblique axes are assigned without repetition."""
-        remaining, result = [0, 1, 2], [("", 0)] * 3
-        order = np.argsort(-np.abs(self.direction).max(axis=0))
-        for image_axis in order:
-            column = self.direction[:, image_axis]
-            world = max(remaining, key=lambda axis: abs(column[axis]))
-            remaining.remove(world)
-            letters = ("LR", "PA", "SI")[world]
-            result[image_axis] = (letters[0 if column[world] >= 0 else 1], world)
+        """Letter and LPS axis per image axis; oblique axes are assigned without repetition.
+
+        The assignment depends on the lines the axes run along, not on their order or sense, so
+        that it survives :meth:`Image.reorient` even for axes at 45 degrees.
+        """
+
+        def fit(axes: tuple[int, ...]) -> tuple[Any, ...]:
+            """Alignment of the image axes given to L, P, S; ties are decided by their lines."""
+            columns = [self.direction[:, axis] for axis in axes]
+            lines = [tuple(c * np.sign(c[np.flatnonzero(c)[0]])) for c in columns]
+            return sum(abs(column[world]) for world, column in enumerate(columns)), lines
+
+        best = max(permutations(range(3)), key=fit)
+        result = [("", 0)] * 3
+        for world, image_axis in enumerate(best):
+            towards = self.direction[world, image_axis] >= 0
+            result[image_axis] = (("LR", "PA", "SI")[world][0 if towards else 1], world)
         return result
 
     def axis_towards(self, anatomical: str) -> int:
@@ -227,6 +236,8 @@ class Image:
                 f"{image.GetNumberOfComponentsPerPixel()} components: a 3D scalar volume was "
                 "expected; extract one volume first"
             )
+        if "complex" in image.GetPixelIDTypeAsString():
+            raise InputError("complex voxels: a real volume was expected; export the magnitude")
         geometry = Geometry(
             image.GetSize(),
             image.GetSpacing(),
@@ -246,16 +257,30 @@ class Image:
         onto : Geometry
             Target grid.
         interpolation : {"linear", "nearest", "bspline"}
-            Use nearest for masks.
+            Use nearest for masks; a boolean mask interpolated otherwise is cut at one half.
         background : float
             Value outside the field of view.
+
+        Returns
+        -------
+        Image
+            On ``onto``; its spacing is nominal when either grid's is. Values are float32 when
+            integers were interpolated.
+
+        Raises
+        ------
+        InputError
+            If there is no such interpolation.
         """
         import SimpleITK as sitk
 
-        if self.geometry.same_grid(onto):
-            return Image(self.array, onto)
         kinds = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor}
         kinds["bspline"] = sitk.sitkBSpline
+        if interpolation not in kinds:
+            raise InputError(f"interpolation {interpolation!r}: expected one of {', '.join(kinds)}")
+        onto = replace(onto, nominal=onto.nominal or self.geometry.nominal)
+        if self.geometry.same_grid(onto):
+            return Image(self.array, onto)
         moving = self.to_sitk()
         if interpolation != "nearest" and not np.issubdtype(self.array.dtype, np.floating):
             moving = sitk.Cast(moving, sitk.sitkFloat32)
@@ -267,7 +292,7 @@ class Image:
         resampler.SetInterpolator(kinds[interpolation])
         resampler.SetDefaultPixelValue(float(background))
         result = Image.from_sitk(resampler.Execute(moving), nominal=onto.nominal)
-        array = result.array.astype(bool) if self.array.dtype == bool else result.array
+        array = result.array >= 0.5 if self.array.dtype == bool else result.array
         return Image(array, onto)
 
     def reorient(self, orientation: str) -> Image:
@@ -286,6 +311,7 @@ class Image:
         flips = [current[axis] != wanted for axis, wanted in zip(axes, code, strict=True)]
         array = self.array.transpose(axes)
         corner = [0.0, 0.0, 0.0]
+        spacing = self.geometry.spacing
         direction = self.geometry.direction[:, axes].copy()
         for new_axis, (axis, flip) in enumerate(zip(axes, flips, strict=True)):
             if flip:
@@ -294,7 +320,7 @@ class Image:
                 direction[:, new_axis] *= -1
         geometry = Geometry(
             array.shape,
-            tuple(self.geometry.spacing[axis] for axis in axes),
+            (spacing[axes[0]], spacing[axes[1]], spacing[axes[2]]),
             tuple(self.geometry.to_lps(corner)),
             direction,
             self.geometry.nominal,
@@ -322,14 +348,26 @@ class Image:
         return Image(array, replace(self.geometry, size=array.shape, origin=origin))
 
     def to_tensor(self) -> torch.Tensor:
-        """Tensor of shape (1, 1, I, J, K), float32."""
+        """Tensor of shape (1, 1, I, J, K), float32; a copy, free to be changed."""
         import torch
 
-        array = np.ascontiguousarray(self.array, dtype=np.float32)
+        array = np.array(self.array, dtype=np.float32, order="C")
         return torch.from_numpy(array)[None, None]
 
     @classmethod
     def from_tensor(cls, tensor: torch.Tensor, geometry: Geometry) -> Image:
-        """From a tensor of shape (1, 1, I, J, K) or (I, J, K) on a known grid."""
+        """From a tensor of shape (1, 1, I, J, K) or (I, J, K) on a known grid.
+
+        Raises
+        ------
+        InputError
+            If the tensor holds more than one volume or does not fit the grid.
+        """
+        import torch
+
+        if tensor.ndim < 3 or tensor.numel() != int(np.prod(tensor.shape[-3:])):
+            raise InputError(f"tensor of shape {tuple(tensor.shape)}: one volume was expected")
+        # NumPy has no bfloat16.
+        tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
         array = tensor.detach().cpu().numpy()
         return cls(array.reshape(array.shape[-3:]), geometry)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from .errors import InputError
 from .files import atomic_folder, atomic_path, full_suffix
-from .image import Image
+from .image import Geometry, Image
+from .image_integrity import check_whole, not_finite, text_fields
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -54,10 +55,35 @@ def read_image(path: str | Path, *, nominal: bool = False) -> Image:
         raise InputError(f"{path}: {error}") from error
     if np.issubdtype(result.array.dtype, np.floating) and not np.isfinite(result.array).all():
         count = int((~np.isfinite(result.array)).sum())
-        raise InputError(
-            f"{path}: {count} voxels are NaN or infinite; replace them before using the image"
-        )
+        raise InputError(not_finite(path, count))
     return result
+
+
+def read_geometry(path: str | Path, *, nominal: bool = False) -> Geometry:
+    """Geometry of a volume; reads only the header of a file (a DICOM series is read whole).
+
+    Raises
+    ------
+    InputError
+        As :func:`read_image`, for what the header tells.
+    """
+    import SimpleITK as sitk
+
+    path = Path(path)
+    if not path.is_file() or full_suffix(path) not in SUFFIXES:
+        return read_image(path, nominal=nominal).geometry
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return read_image(path, nominal=nominal).geometry  # which says what is wrong
+    if reader.GetDimension() != 3:
+        return read_image(path, nominal=nominal).geometry
+    if not nominal:
+        _require_geometry(path, reader)
+    direction = np.reshape(reader.GetDirection(), (3, 3))
+    return Geometry(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), direction, nominal)
 
 
 def write_image(image: Image, path: str | Path) -> None:
@@ -66,7 +92,8 @@ def write_image(image: Image, path: str | Path) -> None:
     Raises
     ------
     InputError
-        If the format is unknown.
+        If the format is unknown or a voxel is NaN or infinite (such a file could not be read
+        again).
     OutputError
         If the file cannot be written; nothing is left behind.
     """
@@ -74,6 +101,9 @@ def write_image(image: Image, path: str | Path) -> None:
 
     path = Path(path)
     suffix = full_suffix(path)
+    finite = np.isfinite(image.array)
+    if not finite.all():
+        raise InputError(not_finite(path, int((~finite).sum())))
     if suffix == "":
         _write_dicom_series(image, path)
         return
@@ -81,11 +111,17 @@ def write_image(image: Image, path: str | Path) -> None:
         raise InputError(f"{path}: cannot write this format; expected {', '.join(_WRITABLE)}")
     with atomic_path(path) as temporary:
         sitk.WriteImage(image.to_sitk(), str(temporary), useCompression=True)
+        try:
+            # SimpleITK does not tell when a NIfTI did not fit on the disk.
+            check_whole(temporary)
+        except InputError as error:
+            raise RuntimeError("written incompletely") from error
 
 
 def _read_file(path: Path, nominal: bool) -> sitk.Image:
     import SimpleITK as sitk
 
+    check_whole(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -119,12 +155,13 @@ def _require_geometry(path: Path, reader: sitk.ImageFileReader) -> None:
         if all(code.strip() in ("0", "NIFTI_XFORM_UNKNOWN") for code in codes):
             missing = "neither a qform nor an sform"
     else:
-        header = _text_header(path).lower()
-        keys = {
-            ".nrrd": ("space directions:", "space origin:"),
-            ".nhdr": ("space directions:", "space origin:"),
-        }.get(suffix, ("elementspacing", "transformmatrix"))
-        absent = [key.rstrip(":") for key in keys if key not in header]
+        fields = text_fields(path)
+        wanted = (
+            (("space directions",), ("space origin",))
+            if suffix in (".nrrd", ".nhdr")
+            else (("elementspacing",), ("transformmatrix", "orientation", "rotation"))
+        )
+        absent = [keys[0] for keys in wanted if not any(key in fields for key in keys)]
         if absent:
             missing = f"no {' and no '.join(absent)}"
     if missing:
@@ -132,17 +169,6 @@ def _require_geometry(path: Path, reader: sitk.ImageFileReader) -> None:
             f"{path}: no geometry in the header ({missing}); export the image again with its "
             "geometry, or declare its spacing nominal (column nominal_spacing of the cohort)"
         )
-
-
-def _text_header(path: Path, limit: int = 20_000) -> str:
-    """Text header of a NRRD or MetaImage file."""
-    opener = gzip.open if path.name.endswith(".gz") else open
-    with opener(path, "rb") as stream:
-        head = stream.read(limit)
-    end = head.find(b"ElementDataFile")
-    if end < 0:
-        end = head.find(b"\n\n")
-    return head[: end if end > 0 else limit].decode("latin-1")
 
 
 def _read_dicom_series(folder: Path) -> sitk.Image:
@@ -156,12 +182,60 @@ def _read_dicom_series(folder: Path) -> sitk.Image:
         raise InputError(
             f"{folder}: {len(series)} DICOM series; one was expected, keep each in its own folder"
         )
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    names = reader.GetGDCMSeriesFileNames(str(folder), series[0])
+    reader.SetFileNames(names)
     try:
+        _require_even_slices(folder, names)
         return reader.Execute()
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise InputError(f"{folder}: the DICOM series cannot be read ({reason})") from error
+        raise InputError(
+            f"{folder}: the DICOM series cannot be read ({reason}); copy or export it again"
+        ) from error
+
+
+def _require_even_slices(folder: Path, names: Sequence[str]) -> None:
+    """Refuse a series whose slices are not parallel and evenly spaced along their normal.
+
+    SimpleITK would stack them as if they were, and place the voxels wrongly.
+    """
+    import SimpleITK as sitk
+
+    if len(names) < 2:
+        return
+    reader = sitk.ImageFileReader()
+    positions: list[list[float]] = []
+    planes: list[list[float]] = []
+    for name in names:
+        reader.SetFileName(name)
+        reader.ReadImageInformation()
+        for key, found in (("0020|0032", positions), ("0020|0037", planes)):
+            if not reader.HasMetaDataKey(key):
+                raise InputError(
+                    f"{folder}: {Path(name).name} has no position or orientation (DICOM tag {key});"
+                    " export the series again with its geometry"
+                )
+            found.append([float(x) for x in reader.GetMetaData(key).split("\\")])
+    steps = np.diff(np.array(positions), axis=0)
+    normal = np.cross(planes[0][:3], planes[0][3:])
+    mean = steps.mean(axis=0)
+    tolerance = max(0.01, 0.01 * float(np.linalg.norm(mean)))
+    if np.ptp(np.array(planes), axis=0).max() > 1e-3:
+        reason = "its slices are not parallel"
+    elif np.abs(steps @ normal).min() < 1e-4:
+        reason = "several slices lie at one place; a series with one volume was expected"
+    elif np.abs(steps - mean).max() > tolerance:
+        reason = "its slices are not evenly spaced; some may be missing"
+    elif np.linalg.norm(mean - (mean @ normal) * normal) > tolerance:
+        reason = "its slices are sheared (tilted gantry); resample the series first"
+    else:
+        return
+    raise InputError(f"{folder}: the DICOM series is no regular volume: {reason}")
+
+
+def _decimal(value: float) -> str:
+    """A DICOM decimal string, which has at most 16 characters."""
+    return next(t for t in (f"{value:.{n}g}" for n in range(14, 0, -1)) if len(t) <= 16)
 
 
 def _write_dicom_series(image: Image, folder: Path) -> None:
@@ -171,9 +245,15 @@ def _write_dicom_series(image: Image, folder: Path) -> None:
     image.geometry.require_spacing("a DICOM series")
     values = image.array.astype(np.float64)
     low, high = float(values.min()), float(values.max())
-    integral = np.array_equal(values, np.round(values)) and low >= -32768 and high <= 32767
-    slope, offset = (1.0, 0.0) if integral else ((high - low) / 65000.0, (high + low) / 2)
-    stored = Image(np.round((values - offset) / slope).astype(np.int16), image.geometry).to_sitk()
+    kinds = [t for t in (np.int16, np.uint16) if np.iinfo(t).min <= low and high <= np.iinfo(t).max]
+    rescaled = not kinds or not np.array_equal(values, np.round(values))
+    slope, offset = 1.0, 0.0
+    if rescaled:
+        slope, offset = (high - low) / 65000.0 or 0.5, (high + low) / 2
+        if slope.is_integer():  # GDCM then looks for integers and finds none wide enough
+            slope *= 1.0001
+    # Given floats, the writer applies slope and offset itself.
+    stored = image.with_array(values.astype(np.float64 if rescaled else kinds[0])).to_sitk()
     direction = image.geometry.direction
     now = time.gmtime()
     uid = f"1.2.826.0.1.3680043.2.1125.{time.time_ns()}"
@@ -185,21 +265,39 @@ def _write_dicom_series(image: Image, folder: Path) -> None:
         "0008|0030": time.strftime("%H%M%S", now),
         "0020|000d": f"{uid}.1",
         "0020|000e": f"{uid}.2",
-        "0020|0037": "\\".join(f"{x:.12g}" for x in (*direction[:, 0], *direction[:, 1])),
-        "0018|0050": f"{image.geometry.spacing[2]:.12g}",
-        "0028|1052": f"{offset:.12g}",
-        "0028|1053": f"{slope:.12g}",
+        "0020|0037": "\\".join(map(_decimal, (*direction[:, 0], *direction[:, 1]))),
+        "0018|0050": _decimal(image.geometry.spacing[2]),
+        "0028|1052": _decimal(offset),
+        "0028|1053": _decimal(slope),
     }
+    if rescaled:  # what the floats are stored as: signed, 16 bits
+        common |= {"0028|0100": "16", "0028|0101": "16", "0028|0102": "15", "0028|0103": "1"}
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     with atomic_folder(folder) as temporary:
+        if rescaled:
+            _allow_rescaled_mr(temporary)
         for k in range(image.geometry.size[2]):
             piece = stored[:, :, k]
             for key, value in common.items():
                 piece.SetMetaData(key, value)
             position = image.geometry.to_lps((0, 0, k))
-            piece.SetMetaData("0020|0032", "\\".join(f"{x:.12g}" for x in position))
+            piece.SetMetaData("0020|0032", "\\".join(map(_decimal, position)))
             piece.SetMetaData("0020|0013", str(k + 1))
             piece.SetMetaData("0008|0018", f"{uid}.3.{k + 1}")
             writer.SetFileName(str(temporary / f"{k:04d}.dcm"))
             writer.Execute(piece)
+
+
+def _allow_rescaled_mr(folder: Path) -> None:
+    """Let GDCM write MR slices with a rescale slope, which it does once it has read a slice.
+
+    Before that (ForceRescaleInterceptSlope is off) it turns them into Enhanced MR files without
+    a position.
+    """
+    import SimpleITK as sitk
+
+    probe = folder / "probe.dcm"
+    sitk.WriteImage(sitk.Image(2, 2, sitk.sitkInt16), str(probe))
+    sitk.ReadImage(str(probe))
+    probe.unlink()

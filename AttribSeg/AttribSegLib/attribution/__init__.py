@@ -1,0 +1,1 @@
+"""Attribution methods, one per file: which voxels argue for "pathological"."""

@@ -1,0 +1,1 @@
+"""Metrics of image classification and of voxel-wise segmentation."""

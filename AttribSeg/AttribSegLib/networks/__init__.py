@@ -1,0 +1,1 @@
+"""Networks: modules that map images to one logit each."""

@@ -1,0 +1,1 @@
+"""Preprocessing steps, one per file."""

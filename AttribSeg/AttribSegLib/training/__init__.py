@@ -1,0 +1,1 @@
+"""Training: batches, augmentation, the loop, checkpoints, several processes."""

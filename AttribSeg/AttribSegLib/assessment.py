@@ -1,0 +1,95 @@
+"""A bundle assessed on a split of a cohort, always beside the plain intensity threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from .bundle import Bundle
+from .cases import PreparedCase, iterate_cases
+from .cohort import Case, Cohort
+from .errors import InputError
+from .evaluation import EvaluatedCase, Evaluation, evaluate
+from .inference import Prediction, predict, predict_volume
+
+
+def assess(
+    bundle: Bundle,
+    cohort: Cohort,
+    *,
+    split: str = "test",
+    mask_tuned: bool = False,
+    device: Any = None,
+    seed: int = 0,
+    on_event: Callable[[dict[str, Any]], None] | None = None,
+) -> Evaluation:
+    """Predict every case of a split and evaluate.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    cohort : Cohort
+        With the bundle's channels.
+    split : {"test", "validation", "train"}
+    mask_tuned : bool
+        Use the thresholds that were tuned on validation masks instead of the label-only ones.
+    device : torch.device, optional
+    seed : int
+        Of the bootstrap.
+    on_event : callable, optional
+        Receives ``case`` events.
+
+    Raises
+    ------
+    InputError
+        If channels are missing, the split is empty, or mask-tuned thresholds do not exist.
+    """
+    missing = [name for name in bundle.channels if name not in cohort.channels]
+    if missing:
+        raise InputError(
+            f"{cohort.source}: the bundle expects channel {', '.join(missing)}, the cohort has "
+            f"{', '.join(cohort.channels)}"
+        )
+    if mask_tuned and not bundle.alternatives:
+        raise InputError("the bundle holds no mask-tuned threshold: no validation case had a mask")
+    cases = cohort.in_split(split)
+    if not cases:
+        raise InputError(f"{cohort.source}: no case in the {split} split")
+    return evaluate(
+        _evaluated(bundle, cases, device),
+        thresholds=bundle.alternatives if mask_tuned else bundle.thresholds,
+        split=split,
+        seed=seed,
+        on_event=on_event,
+    )
+
+
+def _evaluated(bundle: Bundle, cases: Sequence[Case], device: Any) -> Iterator[EvaluatedCase]:
+    for prepared in iterate_cases(cases, background=bundle.recipe.background):
+        order = [list(prepared.case.channels).index(name) for name in bundle.channels]
+        array = prepared.array[order]
+        prediction = _predict(bundle, prepared, array, device)
+        yield EvaluatedCase(
+            case=prepared.case.case,
+            patient=prepared.case.patient,
+            label=prepared.case.label,
+            probability=prediction.probability,
+            logit=prediction.logit,
+            maps={"attribution": prediction.attribution, bundle.intensity_name: array[0]},
+            brain=prepared.brain,
+            lesions=prepared.lesions,
+            geometry=prepared.geometry,
+        )
+
+
+def _predict(bundle: Bundle, prepared: PreparedCase, array: Any, device: Any) -> Prediction:
+    """On the case's own grid."""
+    if (prepared.case.slice is None) != (bundle.dimensions == 3):
+        kind = "slices" if bundle.dimensions == 2 else "volumes"
+        raise InputError(f"case {prepared.case.case}: the bundle was trained on {kind}")
+    try:
+        if bundle.dimensions == 2:
+            return predict(bundle, array[None], device=device)[0]
+        return predict_volume(bundle, array, prepared.brain, prepared.geometry, device=device)
+    except InputError as error:
+        raise InputError(f"case {prepared.case.case}: {error}") from error

@@ -1,0 +1,196 @@
+"""Train a classifier whose attributions rest on the lesions, from image-level labels."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+HELP = "train a constrained classifier on a cohort"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``attribseg train``."""
+    parser.add_argument("cohort", type=Path, help="cohort table (CSV)")
+    parser.add_argument("--out", type=Path, required=True, help="bundle folder to make")
+    parser.add_argument(
+        "--recipe",
+        default="attribution",
+        help="name of a recipe, or a JSON file with a recipe's parameters",
+    )
+    group = parser.add_argument_group("recipe", "override the recipe's own values")
+    group.add_argument("--constraint", choices=("unsup", "none"), default=argparse.SUPPRESS)
+    group.add_argument(
+        "--alpha", type=float, default=argparse.SUPPRESS, help="weight of the constraint"
+    )
+    group.add_argument(
+        "--alpha-scale",
+        choices=("voxels", "raw"),
+        default=argparse.SUPPRESS,
+        help="attributions multiplied by the voxel count, or as they are (as in the thesis)",
+    )
+    group.add_argument(
+        "--width", type=float, default=argparse.SUPPRESS, help="factor on the number of filters"
+    )
+    group.add_argument("--norm", default=argparse.SUPPRESS, help="normalisation layers")
+    group.add_argument("--epochs", type=int, default=argparse.SUPPRESS)
+    group.add_argument("--batch-size", type=int, default=argparse.SUPPRESS)
+    group.add_argument("--optimiser", default=argparse.SUPPRESS)
+    group.add_argument("--learning-rate", type=float, default=argparse.SUPPRESS)
+    group.add_argument(
+        "--patience",
+        type=int,
+        default=argparse.SUPPRESS,
+        help="stop after so many epochs without a better validation classification",
+    )
+    run = parser.add_argument_group("run")
+    run.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    run.add_argument("--seed", type=int, default=0)
+    run.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
+    run.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    run.add_argument("--overwrite", action="store_true", help="replace what is in --out")
+    run.add_argument(
+        "--false-positive-ml",
+        type=float,
+        default=1.0,
+        help="sets the threshold: mL allowed per healthy validation image",
+    )
+    run.add_argument(
+        "--false-positive-fraction",
+        type=float,
+        default=0.005,
+        help="the same as a share of the brain, for cohorts of nominal spacing",
+    )
+    run.add_argument("--json", action="store_true", help="print events as JSON lines")
+
+
+_RECIPE_ARGUMENTS = (
+    "constraint",
+    "alpha",
+    "alpha_scale",
+    "width",
+    "norm",
+    "epochs",
+    "batch_size",
+    "optimiser",
+    "learning_rate",
+    "patience",
+)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train; returns the exit code."""
+    from ..cohort import read_cohort
+    from ..files import read_json
+    from ..recipes import recipe_from_dict
+
+    content: dict[str, Any] = {"recipe": args.recipe}
+    if args.recipe.endswith(".json"):
+        content = read_json(args.recipe)
+    content |= {name: vars(args)[name] for name in _RECIPE_ARGUMENTS if name in vars(args)}
+    recipe = recipe_from_dict(content)
+    cohort = read_cohort(args.cohort, seed=args.seed)
+    import torch
+
+    from ..training.run import train_bundle
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    report = _JsonLines() if args.json else _ProgressBar()
+    with _stop_on_interrupt() as stopped:
+        train_bundle(
+            cohort,
+            recipe,
+            args.out,
+            seed=args.seed,
+            device=args.device,
+            resume=args.resume,
+            overwrite=args.overwrite,
+            false_positive_ml=args.false_positive_ml,
+            false_positive_fraction=args.false_positive_fraction,
+            on_event=report,
+            should_stop=stopped,
+        )
+    return 0
+
+
+class _JsonLines:
+    """One JSON object per event."""
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        print(json.dumps(event), flush=True)
+
+
+class _ProgressBar:
+    """A bar per epoch and a line per epoch, for people."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        handler = getattr(self, f"_on_{event['event']}", None)
+        if handler is not None:
+            handler(event)
+
+    def _on_start(self, event: dict[str, Any]) -> None:
+        recipe = event["recipe"]
+        constraint = recipe.get("constraint", recipe["recipe"])
+        print(
+            f"{event['parameters']:,} weights, receptive field {event['receptive_field']} voxels, "
+            f"constraint {constraint}, on {event['device']}"
+        )
+
+    def _on_step(self, event: dict[str, Any]) -> None:
+        from tqdm import tqdm
+
+        if event["step"] == 1:
+            total = event["steps"]
+            label = f"epoch {event['epoch']}/{event['epochs']}"
+            self._bar = tqdm(total=total, desc=label, leave=False, file=sys.stderr)
+        if self._bar is not None:
+            shown = {"L_C": f"{event['classification']:.3f}"}
+            if "constraint_gain" in event:
+                shown["L_A-log2"] = f"{event['constraint_gain']:+.2e}"
+            self._bar.set_postfix(shown, refresh=False)
+            self._bar.update()
+
+    def _on_epoch(self, event: dict[str, Any]) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        gain = event.get("train_constraint_gain")
+        constraint = f" L_A-log2 {gain:+.2e}" if gain is not None else ""
+        minutes, seconds = divmod(round(event["seconds_left"]), 60)
+        print(
+            f"epoch {event['epoch']}/{event['epochs']}: L_C {event['train_classification']:.3f}"
+            f"{constraint} | validation TPR {event['validation_tpr']:.2f} "
+            f"TNR {event['validation_tnr']:.2f} AUROC {event['validation_auroc']:.3f} | best "
+            f"{event['best_epoch']} | {minutes}:{seconds:02d} left",
+            flush=True,
+        )
+
+    def _on_done(self, event: dict[str, Any]) -> None:
+        print(f"bundle: {event['bundle']} (weights of epoch {event['best_epoch']})")
+
+
+@contextmanager
+def _stop_on_interrupt() -> Iterator[Any]:
+    """The first Ctrl-C (or SIGTERM) lets the step end and saves; a second one breaks off."""
+    asked: list[int] = []
+
+    def handler(number: int, frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        print("stopping after this step; interrupt again to break off", file=sys.stderr)
+
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)

@@ -1,0 +1,47 @@
+"""Standardisation: zero mean and unit variance over the brain, one background constant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+
+
+def standardise(
+    array: NDArray[Any], brain: NDArray[np.bool_], *, background: float = 0.0
+) -> NDArray[np.float32]:
+    """Standardise an image over its brain voxels (thesis ch. 1, III.2).
+
+    Parameters
+    ----------
+    array, brain : ndarray of the same shape
+        Intensities, and the brain mask.
+    background : float
+        Value given to everything outside the brain.
+
+    Returns
+    -------
+    ndarray of float32
+
+    Raises
+    ------
+    InputError
+        If the brain is empty or all its voxels are equal.
+
+    Examples
+    --------
+    >>> standardise(np.array([1.0, 3.0, 9.0]), np.array([True, True, False]), background=-2)
+    array([-1.,  1., -2.], dtype=float32)
+    """
+    inside = array[brain].astype(np.float64)
+    if inside.size == 0:
+        raise InputError("the brain mask is empty; check the mask or the background value")
+    deviation = inside.std()
+    if not deviation > 0:
+        raise InputError(f"all brain voxels have the value {inside[0]:g}; an image was expected")
+    result = np.full(array.shape, background, dtype=np.float32)
+    result[brain] = (inside - inside.mean()) / deviation
+    return result

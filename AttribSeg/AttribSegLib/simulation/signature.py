@@ -1,0 +1,43 @@
+"""A scanner that gives the class away: what a classifier must not be allowed to learn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from .contrast import Contrast
+from .fields import Array, grid_shape
+
+
+def sign_acquisition(
+    contrast: Contrast, *, label: int, strength: float, voxel: float
+) -> tuple[Contrast, Array | float]:
+    """Let healthy and pathological images come from scanners that differ.
+
+    Pathological ones are brighter in front, noisier and more blurred; healthy ones the opposite.
+
+    Parameters
+    ----------
+    contrast : Contrast
+        The acquisition as drawn, alike in both classes.
+    label : {0, 1}
+    strength : float
+        0 changes nothing; 1 is a gradient of +-10 % between back and front, noise times or
+        divided by 1.5, blur times or divided by 1.25.
+    voxel : float
+        Voxel size, mm.
+
+    Returns
+    -------
+    contrast : Contrast
+    gain : ndarray broadcastable to (I, J, K), or 1.0
+        Multiplies the signal.
+    """
+    if strength == 0:
+        return contrast, 1.0
+    side = strength if label == 1 else -strength
+    signed = replace(contrast, noise=contrast.noise * 1.5**side, blur=contrast.blur * 1.25**side)
+    position = np.arange(grid_shape(voxel)[1], dtype=np.float32) * voxel
+    gain = 1 + 0.1 * side * np.tanh((position - 108) / 60)
+    return signed, gain.astype(np.float32)[None, :, None]

@@ -1,0 +1,133 @@
+"""Augmentation of training images (thesis ch. 1, III.3), with MONAI's transforms.
+
+Every draw comes from a generator seeded by the sample, so that a resumed or a distributed run
+sees the images that an uninterrupted one sees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class AugmentationOptions:
+    """How training images are varied.
+
+    Parameters
+    ----------
+    brightness : tuple of float
+        Range of the factor on standardised intensities; (1, 1) for none. The thesis uses
+        (0.5, 2).
+    flip : float
+        Probability of a flip in the sagittal plane.
+    elastic : float
+        Probability of an elastic deformation.
+    elastic_amplitude : float
+        Largest displacement, as a fraction of half the field of view.
+    """
+
+    brightness: tuple[float, float] = (0.5, 2.0)
+    flip: float = 0.5
+    elastic: float = 0.3
+    elastic_amplitude: float = 0.06
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "brightness", tuple(float(b) for b in self.brightness))
+        low, high = self.brightness
+        if not 0 < low <= high:
+            raise InputError(f"brightness {self.brightness}: two factors, 0 < low <= high")
+        for name in ("flip", "elastic"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} {getattr(self, name)}: a probability was expected")
+
+
+#: Images as they are.
+NO_AUGMENTATION = AugmentationOptions(brightness=(1.0, 1.0), flip=0.0, elastic=0.0)
+
+#: Control points of the elastic field along each axis.
+_CONTROL_POINTS = 5
+
+
+class Augmentation:
+    """Varies one image and its brain mask.
+
+    Parameters
+    ----------
+    options : AugmentationOptions
+    spatial_size : tuple of int
+        Voxels along each axis, two or three of them.
+    flip_axis : int
+        Axis that runs from left to right.
+    background : float
+        Value outside the brain; it is never changed.
+    """
+
+    def __init__(
+        self,
+        options: AugmentationOptions,
+        spatial_size: tuple[int, ...],
+        *,
+        flip_axis: int = 0,
+        background: float = 0.0,
+    ) -> None:
+        from monai.transforms import RandFlip, RandScaleIntensity, RandSmoothDeform
+
+        self.background = background
+        low, high = options.brightness
+        self._brightness: Any = None
+        if (low, high) != (1.0, 1.0):
+            self._brightness = RandScaleIntensity(factors=(low - 1.0, high - 1.0), prob=1.0)
+        self._spatial: list[Any] = []
+        if options.flip > 0:
+            self._spatial.append(RandFlip(prob=options.flip, spatial_axis=flip_axis))
+        if options.elastic > 0:
+            axes = len(spatial_size)
+            self._spatial.append(
+                RandSmoothDeform(
+                    spatial_size=spatial_size,
+                    rand_size=(_CONTROL_POINTS,) * axes,
+                    pad=1,
+                    field_mode="trilinear" if axes == 3 else "bicubic",
+                    align_corners=True,
+                    prob=options.elastic,
+                    def_range=options.elastic_amplitude,
+                    grid_mode="bilinear",
+                )
+            )
+
+    def __call__(
+        self, image: torch.Tensor, brain: torch.Tensor, *, seed: tuple[int, ...]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Vary an image.
+
+        Parameters
+        ----------
+        image : Tensor of shape (C, I, J[, K])
+        brain : Tensor of shape (1, I, J[, K]), bool
+        seed : tuple of int
+            Names the draw: seed of the run, epoch, step, place in the batch.
+
+        Returns
+        -------
+        image, brain : Tensors of the same shapes
+        """
+        states = np.random.SeedSequence(seed).generate_state(3)
+        if self._spatial:
+            both = torch.cat([image - self.background, brain.to(image.dtype)])
+            for transform, state in zip(self._spatial, states, strict=False):
+                transform.set_random_state(int(state))
+                both = torch.as_tensor(transform(both))
+            image, brain = both[:-1], both[-1:] > 0.5
+        else:
+            image = image - self.background
+        if self._brightness is not None:
+            self._brightness.set_random_state(int(states[2]))
+            shifted = image + self.background  # the factor is on the standardised intensities
+            image = torch.as_tensor(self._brightness(shifted)) - self.background
+        return torch.where(brain, image, 0.0) + self.background, brain

@@ -1,0 +1,43 @@
+"""The picture of a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..files import atomic_path
+
+
+def draw_curves(history: Sequence[dict[str, Any]], path: str | Path, best_epoch: int) -> None:
+    """Losses, the constraint, and validation TPR, TNR and AUROC over the epochs, as PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    epochs = [record["epoch"] for record in history]
+    panels: list[tuple[str, dict[str, str]]] = [
+        (
+            "Classification loss",
+            {"train_classification": "training", "validation_loss": "validation"},
+        ),
+        ("Constraint: $L_A$ - log 2", {"train_constraint_gain": "training, healthy"}),
+        (
+            "Validation",
+            {"validation_tpr": "TPR", "validation_tnr": "TNR", "validation_auroc": "AUROC"},
+        ),
+    ]
+    panels = [(title, keys) for title, keys in panels if any(key in history[0] for key in keys)]
+    figure = Figure(figsize=(4.4 * len(panels), 3.4), layout="constrained")
+    for axis, (title, keys) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        for key, label in keys.items():
+            if key in history[0]:
+                axis.plot(epochs, [record[key] for record in history], ".-", label=label)
+        axis.axvline(best_epoch, color="0.6", linestyle=":", label=f"kept: epoch {best_epoch}")
+        axis.set(title=title, xlabel="epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8, frameon=False)
+        if title == "Validation":
+            axis.set_ylim(-0.02, 1.02)
+    with atomic_path(path) as temporary:
+        FigureCanvasAgg(figure).print_png(str(temporary))

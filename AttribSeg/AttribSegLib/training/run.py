@@ -1,0 +1,248 @@
+"""From a cohort to a bundle: load, train, choose the threshold, write."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..bundle import Bundle, is_bundle, load_bundle, save_bundle
+from ..cases import PreparedCase, common_grid, load_cases
+from ..cohort import Case, Cohort
+from ..errors import InputError
+from ..files import make_folder
+from ..inference import predict
+from ..provenance import record
+from ..recipes import Recipe
+from ..thresholds import (
+    Threshold,
+    false_positive_fraction_threshold,
+    false_positive_volume_threshold,
+    precision_recall_threshold,
+)
+from .curves import draw_curves
+from .distributed import joined, select_device
+from .trainer import OnEvent, Trainer
+
+#: False positives allowed on healthy validation images when the threshold is chosen.
+FALSE_POSITIVE_ML = 1.0
+FALSE_POSITIVE_FRACTION = 0.005
+
+
+def train_bundle(
+    cohort: Cohort,
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    false_positive_ml: float = FALSE_POSITIVE_ML,
+    false_positive_fraction: float = FALSE_POSITIVE_FRACTION,
+    on_event: OnEvent | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Bundle:
+    """Train a classifier on a cohort and write it as a bundle.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Its training and validation splits are used; test cases are never read.
+    recipe : Recipe
+    out : path
+        Bundle folder; checkpoints go to its subfolder ``training``.
+    seed : int
+    device : {"auto", "cpu", "cuda"}
+    resume : bool
+        Go on from the last checkpoint in ``out``.
+    overwrite : bool
+        Replace a bundle that is already there.
+    false_positive_ml, false_positive_fraction : float
+        Allowed on healthy validation images: mean mL per case, or share of the brain where the
+        spacing is nominal. They set the threshold.
+    on_event : callable, optional
+        Receives ``load``, ``start``, ``step``, ``epoch`` and ``done`` events.
+    should_stop : callable, optional
+        Asked after every step.
+
+    Raises
+    ------
+    InputError
+        If the cohort does not allow training, or ``out`` holds another bundle.
+    Cancelled
+        When asked to stop; the run can be resumed.
+    """
+    folder = Path(out)
+    if resume and is_bundle(folder):
+        finished = load_bundle(folder)
+        if finished.recipe.to_dict() != recipe.to_dict():
+            raise InputError(f"{folder}: a finished bundle of another recipe; give another --out")
+        return finished
+    used_before = is_bundle(folder) or (folder / "training" / "last.safetensors").exists()
+    if used_before and not (resume or overwrite):
+        raise InputError(
+            f"{folder}: holds a model or an unfinished run already; give another --out, --resume "
+            "to go on with it or --overwrite to replace it"
+        )
+    splits = {name: cohort.in_split(name) for name in ("train", "validation")}
+    for name, members in splits.items():
+        if {case.label for case in members} != {0, 1}:
+            raise InputError(
+                f"{cohort.source}: the {name} split needs healthy and pathological cases; add "
+                "some or leave the split column empty"
+            )
+    chosen_device = select_device(device)
+    with joined(chosen_device) as process:
+        emit: OnEvent = on_event if on_event and process.leads else lambda event: None
+        if process.leads:
+            make_folder(folder)
+            if overwrite and not resume:
+                shutil.rmtree(folder / "training", ignore_errors=True)
+                (folder / "config.json").unlink(missing_ok=True)
+        process.wait()
+        loaded = _load(splits, recipe.background, emit)
+        geometry = common_grid([*loaded["train"], *loaded["validation"]])
+        trainer = Trainer(
+            recipe,
+            loaded["train"],
+            loaded["validation"],
+            folder=folder / "training",
+            seed=seed,
+            device=chosen_device,
+            process=process,
+            on_event=emit,
+            should_stop=should_stop,
+        )
+        emit(_start_event(cohort, trainer))
+        result = trainer.run(resume=resume)
+        bundle = Bundle(
+            recipe=recipe,
+            network=result.network,
+            channels=cohort.channels,
+            dimensions=trainer.dimensions,
+            geometry=geometry,
+            thresholds={},
+            description=_describe(cohort, trainer.dimensions),
+        )
+        if process.leads:
+            thresholds, alternatives = choose_thresholds(
+                bundle,
+                loaded["validation"],
+                false_positive_ml=false_positive_ml,
+                false_positive_fraction=false_positive_fraction,
+                device=chosen_device,
+            )
+            bundle.thresholds.update(thresholds)
+            bundle.alternatives.update(alternatives)
+            bundle.network.to("cpu")
+            best = result.history[result.best_epoch - 1]
+            bundle.record.update(
+                record(
+                    seed=seed,
+                    device=chosen_device.type,
+                    processes=process.world,
+                    cohort=cohort.summary(),
+                    epochs=len(result.history),
+                    best_epoch=result.best_epoch,
+                    selection="class-weighted validation accuracy, then AUROC, then the later",
+                    validation={k: v for k, v in best.items() if k.startswith("validation_")},
+                    history=result.history,
+                )
+            )
+            draw_curves(result.history, folder / "training" / "curves.png", result.best_epoch)
+            save_bundle(bundle, folder)
+            emit({"event": "done", "bundle": str(folder), "best_epoch": result.best_epoch, **best})
+        process.wait()
+    return bundle
+
+
+def _load(
+    splits: dict[str, list[Case]], background: float, emit: OnEvent
+) -> dict[str, list[PreparedCase]]:
+    total = sum(len(members) for members in splits.values())
+    loaded: dict[str, list[PreparedCase]] = {}
+    before = 0
+    for name, members in splits.items():
+
+        def report(count: int, start: int = before) -> None:
+            emit({"event": "load", "done": start + count, "total": total})
+
+        loaded[name] = load_cases(members, background=background, on_done=report)
+        before += len(members)
+    return loaded
+
+
+def choose_thresholds(
+    bundle: Bundle,
+    validation: list[PreparedCase],
+    *,
+    false_positive_ml: float = FALSE_POSITIVE_ML,
+    false_positive_fraction: float = FALSE_POSITIVE_FRACTION,
+    device: torch.device | None = None,
+) -> tuple[dict[str, Threshold], dict[str, Threshold]]:
+    """Thresholds of the attribution and of the plain intensity, by the same rules.
+
+    Returns
+    -------
+    thresholds : dict of str to Threshold
+        Label-only: a stated false-positive volume on healthy validation images.
+    alternatives : dict of str to Threshold
+        Mask-tuned, where pathological validation cases have masks; else empty.
+    """
+    names = ("attribution", bundle.intensity_name)
+    maps: dict[str, dict[int, list[Any]]] = {name: {0: [], 1: []} for name in names}
+    masks: list[Any] = []
+    volumes: list[float] = []
+    nominal = bundle.geometry.nominal
+    for case in validation:
+        label = case.case.label
+        if label == 1 and case.lesions is None:
+            continue
+        prediction = predict(bundle, case.array[None], device=device)[0]
+        maps["attribution"][label].append(prediction.attribution[case.brain])
+        maps[bundle.intensity_name][label].append(case.array[0][case.brain])
+        if label == 0 and not nominal:
+            volumes.append(case.geometry.voxel_volume_ml)
+        elif label == 1:
+            masks.append(case.lesions[case.brain] if case.lesions is not None else None)
+    thresholds, alternatives = {}, {}
+    for name, by_label in maps.items():
+        if nominal:
+            thresholds[name] = false_positive_fraction_threshold(
+                by_label[0], fraction=false_positive_fraction
+            )
+        else:
+            thresholds[name] = false_positive_volume_threshold(
+                by_label[0], volume_ml=false_positive_ml, voxel_volume_ml=volumes
+            )
+        if any(mask.any() for mask in masks):
+            alternatives[name] = precision_recall_threshold(by_label[1], masks)
+    return thresholds, alternatives
+
+
+def _start_event(cohort: Cohort, trainer: Trainer) -> dict[str, Any]:
+    network = trainer.network
+    return {
+        "event": "start",
+        "cohort": cohort.summary(),
+        "recipe": trainer.recipe.to_dict(),
+        "device": str(trainer.device),
+        "processes": trainer.process.world,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "receptive_field": getattr(network, "receptive_field", None),
+        "steps_per_epoch": trainer.batches.steps,
+    }
+
+
+def _describe(cohort: Cohort, dimensions: int) -> str:
+    kind = "axial slices" if dimensions == 2 else "volumes"
+    counts = cohort.summary()["splits"]["train"]
+    return (
+        f"Healthy/pathological classifier of {', '.join(cohort.channels)} {kind}, trained on "
+        f"{counts['healthy']} healthy and {counts['pathological']} pathological ones of "
+        f"{counts['patients']} patients, with image-level labels only."
+    )
