@@ -56,7 +56,7 @@ def assess(
     if not cases:
         raise InputError(f"{cohort.source}: no case in the {split} split")
     return evaluate(
-        _evaluated(bundle, cases, device),
+        evaluated_cases(bundle, cases, device=device),
         thresholds=bundle.alternatives if mask_tuned else bundle.thresholds,
         split=split,
         seed=seed,
@@ -64,8 +64,12 @@ def assess(
     )
 
 
-def _evaluated(bundle: Bundle, cases: Sequence[Case], device: Any) -> Iterator[EvaluatedCase]:
-    for prepared in iterate_cases(cases, background=bundle.recipe.background):
+def evaluated_cases(
+    bundle: Bundle, cases: Sequence[Case], *, device: Any = None
+) -> Iterator[EvaluatedCase]:
+    """Predict cases one by one: their maps, and what is known of them."""
+    recipe = bundle.recipe
+    for prepared in iterate_cases(cases, background=recipe.background, clip=recipe.clip):
         order = [list(prepared.case.channels).index(name) for name in bundle.channels]
         array = prepared.array[order]
         prediction = _predict(bundle, prepared, array, device)

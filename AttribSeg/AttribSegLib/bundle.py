@@ -87,6 +87,7 @@ def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
     from .training.checkpoint import save_tensors
 
     target = make_folder(folder)
+    (target / "config.json").unlink(missing_ok=True)
     save_tensors(target / "models" / "model.safetensors", bundle.network.state_dict(), {})
     write_json(target / "metadata.json", _metadata(bundle))
     write_json(
@@ -143,15 +144,19 @@ def load_bundle(folder: str | Path) -> Bundle:
     try:
         recipe = recipe_from_dict(config["recipe"])
         channels = tuple(str(name) for name in config["channels"])
+        if not isinstance(config["channels"], list) or not channels:
+            raise TypeError("channels")
         dimensions = int(config["dimensions"])
         geometry = Geometry.from_dict(config["geometry"])
         thresholds = _thresholds(config["thresholds"])
+        if "attribution" not in thresholds:
+            raise KeyError("attribution")
         alternatives = _thresholds(config.get("alternatives", {}))
-    except (KeyError, TypeError, ValueError) as error:
+        network = recipe.build(in_channels=len(channels), dimensions=dimensions)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise InputError(f"{source / 'config.json'}: {error}") from error
         raise InputError(f"{source / 'config.json'}: incomplete or damaged ({error!r})") from error
-    network = recipe.build(in_channels=len(channels), dimensions=dimensions)
     weights = source / "models" / "model.safetensors"
     tensors, _ = load_tensors(weights)
     load_weights(network, tensors, source=weights)

@@ -47,7 +47,11 @@ class PreparedCase:
 
 
 def prepare_channels(
-    channels: Mapping[str, Image], brain: Image | None, *, background: float = 0.0
+    channels: Mapping[str, Image],
+    brain: Image | None,
+    *,
+    background: float = 0.0,
+    clip: float = 0.0,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], Geometry]:
     """Standardise the channels of one volume over its brain.
 
@@ -57,8 +61,8 @@ def prepare_channels(
         On one grid.
     brain : Image, optional
         Brain mask; derived from the background of the first channel when absent.
-    background : float
-        Value outside the brain.
+    background, clip : float
+        See :func:`.standardise`.
 
     Returns
     -------
@@ -84,7 +88,10 @@ def prepare_channels(
         raise InputError(f"the brain mask and channel {first_name} lie on different grids")
     else:
         mask = brain.array != 0
-    stack = [standardise(image.array, mask, background=background) for image in channels.values()]
+    stack = [
+        standardise(image.array, mask, background=background, clip=clip)
+        for image in channels.values()
+    ]
     return np.stack(stack), mask, first.geometry
 
 
@@ -96,12 +103,12 @@ class CaseLoader:
 
     Parameters
     ----------
-    background : float
-        Value outside the brain, in standardised units.
+    background, clip : float
+        See :func:`.standardise`.
     """
 
-    def __init__(self, *, background: float = 0.0) -> None:
-        self.background = background
+    def __init__(self, *, background: float = 0.0, clip: float = 0.0) -> None:
+        self.background, self.clip = background, clip
         self._key: Any = None
         self._volume: PreparedCase | None = None
 
@@ -132,7 +139,9 @@ class CaseLoader:
 
         channels = {name: read(path) for name, path in case.channels.items()}
         brain = None if case.brain is None else read(case.brain)
-        array, mask, geometry = prepare_channels(channels, brain, background=self.background)
+        array, mask, geometry = prepare_channels(
+            channels, brain, background=self.background, clip=self.clip
+        )
         lesions: NDArray[np.bool_] | None = None
         if case.lesions is not None:
             image = read(case.lesions)
@@ -157,10 +166,11 @@ def load_cases(
     cases: Sequence[Case],
     *,
     background: float = 0.0,
+    clip: float = 0.0,
     on_done: Callable[[int], None] | None = None,
 ) -> list[PreparedCase]:
     """Load many cases, in their order; slices of one volume are read together."""
-    loader = CaseLoader(background=background)
+    loader = CaseLoader(background=background, clip=clip)
     order = sorted(
         range(len(cases)),
         key=lambda index: (str(next(iter(cases[index].channels.values()))), index),
@@ -173,9 +183,11 @@ def load_cases(
     return [case for case in result if case is not None]
 
 
-def iterate_cases(cases: Sequence[Case], *, background: float = 0.0) -> Iterator[PreparedCase]:
+def iterate_cases(
+    cases: Sequence[Case], *, background: float = 0.0, clip: float = 0.0
+) -> Iterator[PreparedCase]:
     """Load cases one by one, for what needs each only once."""
-    loader = CaseLoader(background=background)
+    loader = CaseLoader(background=background, clip=clip)
     for case in cases:
         yield loader(case)
 
@@ -183,7 +195,8 @@ def iterate_cases(cases: Sequence[Case], *, background: float = 0.0) -> Iterator
 def common_grid(cases: Sequence[PreparedCase]) -> Geometry:
     """The grid that all cases share.
 
-    Slices must share their in-plane size; volumes their whole grid.
+    Slices must share their in-plane size; volumes their whole grid. Its spacing is nominal as
+    soon as one case's is.
 
     Raises
     ------
@@ -192,6 +205,11 @@ def common_grid(cases: Sequence[PreparedCase]) -> Geometry:
     """
     first = cases[0]
     for other in cases[1:]:
+        if (other.case.slice is None) != (first.case.slice is None):
+            raise InputError(
+                f"case {other.case.case}: slices and volumes do not mix; case {first.case.case} is "
+                f"a {'volume' if first.case.slice is None else 'slice'}"
+            )
         if first.case.slice is None:
             same = first.geometry.same_grid(other.geometry)
         else:
@@ -203,7 +221,7 @@ def common_grid(cases: Sequence[PreparedCase]) -> Geometry:
                 f"{first.geometry.size} with spacing {_rounded(first.geometry.spacing)}; bring all "
                 "images onto one grid (such as MNI152) first"
             )
-    return first.geometry
+    return replace(first.geometry, nominal=any(case.geometry.nominal for case in cases))
 
 
 def _rounded(values: Sequence[float]) -> tuple[float, ...]:

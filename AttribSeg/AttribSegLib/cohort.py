@@ -54,7 +54,8 @@ class Case:
     brain, lesions : Path, optional
         Masks on the grid of the channels.
     slice : int, optional
-        The case is this axial slice of the volume (see :meth:`.Image.axial_slice`).
+        The case is this axial slice of the volume, counted from 0 at the lowest (most inferior)
+        one, whatever the order in the file.
     nominal_spacing : bool
         The voxel size is unknown; nothing in mm or mL may be derived from it.
     row : int

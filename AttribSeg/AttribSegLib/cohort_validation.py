@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class _Content:
     """What the checks need of a file, so that no volume stays in memory.
 
-    ``lowest`` and ``highest`` have one entry per axial slice, from index 0.
+    ``lowest`` and ``highest`` have one entry per axial slice, from the lowest slice up.
     """
 
     geometry: Geometry
@@ -83,6 +83,8 @@ def _content(path: Path, nominal: bool) -> _Content | InputError:
     others = tuple(axis for axis in range(3) if axis != axial)
     array = image.array
     lowest, highest = array.min(axis=others), array.max(axis=others)
+    if image.geometry.orientation()[axial] == "I":  # the file runs down
+        lowest, highest = lowest[::-1], highest[::-1]
     # A mask holds 0 and one other value, be it 1 or 255.
     binary = lowest.min() >= 0 and bool(np.isin(array, (0, highest.max())).all())
     return _Content(image.geometry, lowest, highest, bool(binary))

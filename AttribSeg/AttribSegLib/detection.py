@@ -13,7 +13,7 @@ import numpy as np
 
 from .bundle import Bundle
 from .cases import SLICE_ORIENTATION, prepare_channels
-from .errors import InputError
+from .errors import InputError, OutputError
 from .files import atomic_folder, write_json, write_text
 from .image import Image
 from .image_io import write_image
@@ -106,6 +106,7 @@ def detect(
         {name: channels[name] for name in bundle.channels},
         brain,
         background=bundle.recipe.background,
+        clip=bundle.recipe.clip,
     )
     slices: list[dict[str, float]] = []
     if bundle.dimensions == 2:
@@ -142,7 +143,7 @@ def write_detection(
     ----------
     detection : Detection
     folder : path
-        Replaced when it exists.
+        Replaced when it holds an earlier detection.
     name : str
         Name of the case; files begin with it.
     record : mapping
@@ -156,7 +157,7 @@ def write_detection(
     Raises
     ------
     OutputError
-        If a file cannot be written; nothing is left behind.
+        If a file cannot be written, or the folder holds something else; nothing is left behind.
     """
     from .overlay import save_overlay
     from .segmentation_file import write_segmentation
@@ -170,6 +171,10 @@ def write_detection(
         "summary": "detection.json",
     }
     target = Path(folder)
+    if target.is_dir() and any(target.iterdir()) and not (target / names["summary"]).is_file():
+        raise OutputError(
+            f"{target}: holds other files, not an earlier detection; give another --out"
+        )
     nominal = detection.image.geometry.nominal
     with atomic_folder(target) as temporary:
         write_image(detection.attribution, temporary / names["attribution"])

@@ -124,6 +124,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         if target.exists():
             target.replace(old)
         temporary.replace(target)
+    except OutputError as error:  # told by the name that the file would have had
+        raise OutputError(str(error).replace(str(temporary), str(target))) from error
     except OSError as error:
         if old.exists() and not target.exists():
             old.replace(target)

@@ -73,9 +73,14 @@ def predict(bundle: Bundle, arrays: NDArray[np.float32], *, device: Any = None) 
         parameter.requires_grad_(False)
     try:
         logits, maps = bundle.recipe.explain(network, x.to(device))
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        # The CPU's allocator raises a plain RuntimeError.
+        known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        if not known and "allocate memory" not in str(error):
+            raise
+        elsewhere = "" if device.type == "cpu" else "--device cpu, "
         raise InputError(
-            f"out of memory on {device}; use --device cpu, 2 mm images or a narrower network"
+            f"out of memory on {device}; use {elsewhere}2 mm images or a narrower network"
         ) from error
     finally:
         for parameter in frozen:
@@ -177,10 +182,11 @@ def predict_slices(
     spacing = (*bundle.geometry.spacing[:2], geometry.spacing[2])
     resized = replace(geometry, size=(*expected, geometry.size[2]), spacing=spacing)
     known = not bundle.geometry.nominal and not geometry.nominal
-    if known:
-        moved_array, moved_brain, grid = _onto_plane(array, brain, geometry, resized, bundle)
-    elif in_plane == expected:
+    same_pixels = np.allclose(spacing, geometry.spacing, rtol=1e-3) or not known
+    if in_plane == expected and same_pixels:
         moved_array, moved_brain, grid = array, brain, geometry
+    elif known:
+        moved_array, moved_brain, grid = _onto_plane(array, brain, geometry, resized, bundle)
     else:
         raise InputError(
             f"axial slices of {in_plane} pixels: the bundle was trained on {expected} pixels of "

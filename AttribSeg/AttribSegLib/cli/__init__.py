@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(argv)
     try:
+        if getattr(args, "seed", 0) < 0:
+            raise InputError(f"--seed {args.seed}: a number of at least 0 was expected")
         return int(args.run(args))
     except InputError as error:
         print(f"attribseg: error: {error}", file=sys.stderr)

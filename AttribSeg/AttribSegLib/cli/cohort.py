@@ -98,9 +98,10 @@ def run(args: argparse.Namespace) -> int:
                 "in its columns"
             )
         cohort = read_cohort(source, seed=args.seed)
-    print(describe(cohort))
     if out:
         write_cohort(cohort, out)
+    print(describe(cohort))
+    if out:
         print(f"written      {out}")
     return 0
 

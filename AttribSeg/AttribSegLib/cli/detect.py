@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +43,16 @@ def run(args: argparse.Namespace) -> int:
     from ..errors import InputError
     from ..files import make_folder
 
-    inputs = [_parse(text) for text in args.images]
-    names = [name for name, _ in inputs]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise InputError(f"two images are called {doubled[0]}; results would overwrite each other")
+    parsed = [_parse(text) for text in args.images]
+    inputs = list(
+        zip(_names([next(iter(files.values())) for files in parsed]), parsed, strict=True)
+    )
     if args.brain is not None and len(inputs) > 1:
         raise InputError("--brain belongs to one image; give the images one at a time")
-    if args.minimum_ml < 0:
+    if not (math.isfinite(args.minimum_ml) and args.minimum_ml >= 0):
         raise InputError(f"--minimum-ml {args.minimum_ml}: a volume of at least 0 was expected")
+    if args.threshold is not None and not math.isfinite(args.threshold):
+        raise InputError(f"--threshold {args.threshold}: a finite number was expected")
     make_folder(args.out)
 
     from ..bundle import load_bundle
@@ -63,7 +67,10 @@ def run(args: argparse.Namespace) -> int:
         except InputError as error:
             failures.append((name, str(error)))
             event = {"event": "failed", "case": name, "reason": str(error)}
-        _report(event, as_json=args.json)
+        if args.json or len(inputs) > 1 or not failures:
+            _report(event, as_json=args.json)
+    if failures and len(inputs) == 1:
+        raise InputError(failures[0][1])
     if failures:
         print(f"attribseg: {len(failures)} of {len(inputs)} images failed:", file=sys.stderr)
         for _, reason in failures:
@@ -72,15 +79,47 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _parse(text: str) -> tuple[str, dict[str, Path]]:
-    """Case name and files per channel; a file without a channel's name goes by ``""``."""
-    from ..files import stem
+def _parse(text: str) -> dict[str, Path]:
+    """Files per channel; a file without a channel's name goes by ``""``."""
+    from ..errors import InputError
 
+    if Path(text).exists():  # its name may hold a comma or an equals sign
+        return {"": Path(text)}
     files: dict[str, Path] = {}
     for part in text.split(","):
         channel, separator, path = part.partition("=")
-        files[channel if separator else ""] = Path(path if separator else part)
-    return stem(next(iter(files.values()))), files
+        channel, path = (channel, path) if separator else ("", part)
+        if channel in files or (files and "" in (channel, *files)):
+            raise InputError(f"{text}: one file per channel was expected, as in FLAIR=FILE,T1=FILE")
+        files[channel] = Path(path)
+    return files
+
+
+def _names(paths: list[Path]) -> list[str]:
+    """Names of the cases; files of one name in different folders take their folder's before it.
+
+    Names are compared as the file systems of Windows and macOS compare them.
+    """
+    from ..errors import InputError
+    from ..files import stem
+
+    whole = [path.absolute() for path in paths]
+    # A DICOM folder may have a dot in its name; a file may have nothing but a suffix.
+    names = [path.name if path.is_dir() else stem(path) or path.name for path in whole]
+    count = Counter(name.casefold() for name in names)
+    names = [
+        f"{path.parent.name}_{name}" if count[name.casefold()] > 1 else name
+        for path, name in zip(whole, names, strict=True)
+    ]
+    first: dict[str, Path] = {}
+    for path, name in zip(paths, names, strict=True):
+        other = first.setdefault(name.casefold(), path)
+        if other is not path:
+            raise InputError(
+                f"{other} and {path}: the results of both would be called {name}; detect them one "
+                "at a time with another --out"
+            )
+    return names
 
 
 def _detect_one(
@@ -122,10 +161,9 @@ def _detect_one(
         )
     except InputError as error:
         raise InputError(f"{next(iter(files.values()))}: {error}") from error
-    paths = [path for path in files.values() if path.is_file()]
     details = record(
         inputs={key: str(path) for key, path in files.items()},
-        inputs_sha256=file_hash(paths),
+        inputs_sha256=file_hash(_contents(files.values())),
         bundle=str(args.bundle),
         bundle_sha256=file_hash([args.bundle / "models" / "model.safetensors"]),
         minimum_ml=args.minimum_ml,
@@ -143,6 +181,12 @@ def _detect_one(
         else sum(lesion.volume_ml or 0.0 for lesion in detection.lesions),
         "files": {kind: str(path) for kind, path in written.items()},
     }
+
+
+def _contents(paths: Iterable[Path]) -> Iterator[Path]:
+    """The files themselves, and those in DICOM folders."""
+    for path in paths:
+        yield from sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
 
 
 def _report(event: dict[str, Any], *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +86,17 @@ _RECIPE_ARGUMENTS = (
 def run(args: argparse.Namespace) -> int:
     """Train; returns the exit code."""
     from ..cohort import read_cohort
+    from ..errors import InputError
     from ..files import read_json
     from ..recipes import recipe_from_dict
 
     content: dict[str, Any] = {"recipe": args.recipe}
     if args.recipe.endswith(".json"):
         content = read_json(args.recipe)
+        if not isinstance(content, dict):
+            raise InputError(f"{args.recipe}: the parameters of a recipe by name were expected")
+    if args.threads is not None and args.threads < 1:
+        raise InputError(f"--threads {args.threads}: at least 1 was expected")
     content |= {name: vars(args)[name] for name in _RECIPE_ARGUMENTS if name in vars(args)}
     recipe = recipe_from_dict(content)
     cohort = read_cohort(args.cohort, seed=args.seed)
@@ -102,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     report = _JsonLines() if args.json else _ProgressBar()
-    with _stop_on_interrupt() as stopped:
+    with closing(report), _stop_on_interrupt() as stopped:
         train_bundle(
             cohort,
             recipe,
@@ -125,6 +130,9 @@ class _JsonLines:
     def __call__(self, event: dict[str, Any]) -> None:
         print(json.dumps(event), flush=True)
 
+    def close(self) -> None:
+        """Nothing is open."""
+
 
 class _ProgressBar:
     """A bar per epoch and a line per epoch, for people."""
@@ -136,6 +144,11 @@ class _ProgressBar:
         handler = getattr(self, f"_on_{event['event']}", None)
         if handler is not None:
             handler(event)
+
+    def close(self) -> None:
+        """Clear the bar, so that an error has a line of its own."""
+        if self._bar is not None:
+            self._bar.close()
 
     def _on_start(self, event: dict[str, Any]) -> None:
         recipe = event["recipe"]
@@ -151,7 +164,8 @@ class _ProgressBar:
         if event["step"] == 1:
             total = event["steps"]
             label = f"epoch {event['epoch']}/{event['epochs']}"
-            self._bar = tqdm(total=total, desc=label, leave=False, file=sys.stderr)
+            # Drawn on terminals only: in a log it would run into the lines of errors.
+            self._bar = tqdm(total=total, desc=label, leave=False, file=sys.stderr, disable=None)
         if self._bar is not None:
             shown = {"L_C": f"{event['classification']:.3f}"}
             if "constraint_gain" in event:

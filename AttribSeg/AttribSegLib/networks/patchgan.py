@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -12,7 +13,7 @@ from ..errors import InputError
 from .twice import Conv2d, Conv3d, InstanceNorm
 
 _ACTIVATIONS = ("leaky_relu", "relu", "elu", "softplus")
-_NORMS = ("instance", "group", "batch", "none")
+_NORMS = ("instance", "group", "layer", "batch", "none")
 
 
 class PatchGAN(nn.Module):
@@ -37,9 +38,12 @@ class PatchGAN(nn.Module):
     strides : sequence of int
         One stride per entry of ``filters``; (2, 2, 2, 2) has a receptive field of 94, Isola's
         (2, 2, 2, 1) of 70.
-    norm : {"instance", "group", "batch", "none"}
+    norm : {"instance", "group", "layer", "batch", "none"}
         Normalisation. Batch statistics tie a healthy image's gradient to its neighbours in the
-        batch, hence instance norm as the default.
+        batch, hence instance norm as the default. Instance norm is left out before the last
+        convolution: it makes every feature's spatial mean zero, and with it F, the mean of the
+        patch logits, a constant but for what leaks in at the borders. Layer norm normalises
+        over channels and voxels together.
     activation : {"leaky_relu", "relu", "elu", "softplus"}
         Rectifier; LeakyReLU has slope 0.2. "softplus" is its smooth counterpart
         0.2 x + 0.8 softplus(4 x) / 4, whose gradient is continuous in the input.
@@ -75,9 +79,11 @@ class PatchGAN(nn.Module):
             raise InputError(f"activation {activation!r}: one of {', '.join(_ACTIVATIONS)}")
         if len(strides) != len(filters) or any(s not in (1, 2) for s in strides):
             raise InputError(f"strides {tuple(strides)}: {len(filters)} numbers, each 1 or 2")
-        widths = [max(1, round(count * width)) for count in filters]
-        if width <= 0:
+        if not (math.isfinite(width) and width > 0):
             raise InputError(f"width {width}: a positive number was expected")
+        if in_channels < 1:
+            raise InputError(f"in_channels {in_channels}: at least 1 was expected")
+        widths = [max(1, round(count * width)) for count in filters]
         self.dimensions = dimensions
         self.in_channels = in_channels
         self.strides = tuple(int(s) for s in strides)
@@ -87,7 +93,8 @@ class PatchGAN(nn.Module):
         for depth, (before, after) in enumerate(pairwise([in_channels, *widths])):
             layers.append(convolution(before, after, 4, stride=self.strides[depth], padding=1))
             layers.append(_activation(activation))
-            if depth > 0:
+            last = depth == len(widths) - 1
+            if depth > 0 and not (last and norm == "instance"):
                 layers.append(_normalisation(norm, dimensions, after))
         layers.append(convolution(widths[-1], 1, 4, padding=1))
         self.layers = nn.Sequential(*layers)
@@ -164,6 +171,8 @@ def _normalisation(name: str, dimensions: int, channels: int) -> nn.Module:
     if name == "group":
         groups = max(g for g in (1, 2, 4, 8) if channels % g == 0)
         return nn.GroupNorm(groups, channels)
+    if name == "layer":
+        return nn.GroupNorm(1, channels)
     if name == "batch":
         return (nn.BatchNorm2d if dimensions == 2 else nn.BatchNorm3d)(channels)
     return nn.Identity()

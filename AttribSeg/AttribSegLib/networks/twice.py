@@ -134,9 +134,6 @@ def _upsampled(gy: torch.Tensor, w: torch.Tensor, shape: torch.Size) -> torch.Te
     order = [item for axis in range(axes) for item in (2 + axes + axis, 2 + axis)]
     y = y.permute(0, 1, *order).reshape(gy.shape[0], channels, *[2 * n for n in steps])
     for axis, size in enumerate(shape[2:]):
-        missing = size - (2 * steps[axis] - 1)
-        if missing > 0:  # an odd input's last voxel, which no output reaches
-            y = nn.functional.pad(y, [0, 0] * (axes - 1 - axis) + [0, missing])
         y = y.narrow(2 + axis, 1, size)
     return y.contiguous()
 
@@ -219,22 +216,27 @@ class _NormaliseGradient(Function):
 
 
 class _TwiceMixin:
-    """Forward of a convolution without groups, dilation or padding modes."""
+    """Forward of a convolution; one with groups, dilation or a padding mode is PyTorch's."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if torch.is_autocast_enabled(x.device.type) or not torch.is_grad_enabled():
+        plain = torch.is_autocast_enabled(x.device.type) or not torch.is_grad_enabled()
+        if plain or not self._known():
             return super().forward(x)  # type: ignore[misc]
         y = _Convolution.apply(x, self.weight, self.stride, self.padding)  # type: ignore[attr-defined]
         bias = self.bias  # type: ignore[attr-defined]
         return y if bias is None else y + bias.reshape(1, -1, *(1,) * (x.ndim - 2))
 
+    def _known(self: Any) -> bool:
+        undilated = self.groups == 1 and set(self.dilation) == {1}
+        return undilated and self.padding_mode == "zeros" and not isinstance(self.padding, str)
+
 
 class Conv2d(_TwiceMixin, nn.Conv2d):
-    """`torch.nn.Conv2d` (no groups, no dilation) with a cheap second derivative."""
+    """`torch.nn.Conv2d` with a cheap second derivative."""
 
 
 class Conv3d(_TwiceMixin, nn.Conv3d):
-    """`torch.nn.Conv3d` (no groups, no dilation) with a cheap second derivative."""
+    """`torch.nn.Conv3d` with a cheap second derivative."""
 
 
 class InstanceNorm(nn.Module):

@@ -18,8 +18,8 @@ def brain_from_background(array: NDArray[Any]) -> NDArray[np.bool_]:
     """Brain mask of a skull-stripped volume.
 
     The background is the value that the volume's corners share; holes inside the brain (dark
-    voxels that happen to have the same value) are filled, slice by slice along the last axis and
-    in 3D.
+    voxels that happen to have the same value) are filled, in 3D, or in the plane of a volume of
+    one slice.
 
     Parameters
     ----------
@@ -38,7 +38,8 @@ def brain_from_background(array: NDArray[Any]) -> NDArray[np.bool_]:
     brain = array != background
     if not brain.any():
         raise InputError("the brain is empty: every voxel has the background value")
-    brain = ndimage.binary_fill_holes(brain)
+    # Along an axis of one voxel everything touches the border, and no hole would be one.
+    brain = ndimage.binary_fill_holes(brain.squeeze()).reshape(brain.shape)
     if brain.mean() > _LARGEST_FRACTION:
         raise InputError(
             f"no constant background ({brain.mean():.0%} of the voxels differ from "

@@ -11,7 +11,11 @@ from ..errors import InputError
 
 
 def standardise(
-    array: NDArray[Any], brain: NDArray[np.bool_], *, background: float = 0.0
+    array: NDArray[Any],
+    brain: NDArray[np.bool_],
+    *,
+    background: float = 0.0,
+    clip: float = 0.0,
 ) -> NDArray[np.float32]:
     """Standardise an image over its brain voxels (thesis ch. 1, III.2).
 
@@ -21,6 +25,9 @@ def standardise(
         Intensities, and the brain mask.
     background : float
         Value given to everything outside the brain.
+    clip : float
+        Values further than this from the mean, in standard deviations, are set to this distance:
+        a handful of very bright or dark voxels then cannot stand for the class. 0 clips nothing.
 
     Returns
     -------
@@ -39,9 +46,10 @@ def standardise(
     inside = array[brain].astype(np.float64)
     if inside.size == 0:
         raise InputError("the brain mask is empty; check the mask or the background value")
-    deviation = inside.std()
-    if not deviation > 0:
+    # The deviation of equal numbers is not always zero: their mean may be rounded.
+    if inside.min() == inside.max():
         raise InputError(f"all brain voxels have the value {inside[0]:g}; an image was expected")
     result = np.full(array.shape, background, dtype=np.float32)
-    result[brain] = (inside - inside.mean()) / deviation
+    inside = (inside - inside.mean()) / inside.std()
+    result[brain] = np.clip(inside, -clip, clip) if clip else inside
     return result

@@ -55,6 +55,8 @@ class Recipe(Protocol):
     average: float
     patience: int
     background: float
+    clip: float
+    first_epoch: int
     augmentation: AugmentationOptions
 
     def build(self, *, in_channels: int, dimensions: int) -> nn.Module:
@@ -68,9 +70,10 @@ class Recipe(Protocol):
         pathological: torch.Tensor,
         *,
         healthy_brain: torch.Tensor,
+        progress: float = 1.0,
         mixed_precision: bool = False,
     ) -> BatchLoss:
-        """Loss of a batch of healthy and pathological images."""
+        """Loss of a batch of healthy and pathological images, at a share of all steps."""
         ...
 
     def explain(self, network: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -102,8 +105,15 @@ def recipe_from_dict(content: Mapping[str, Any]) -> Recipe:
     """
     from . import attribution  # noqa: F401  (enters itself in the register)
 
+    if not isinstance(content, Mapping):
+        raise InputError(f"recipe {content!r}: its name and parameters were expected")
     entries = dict(content)
     name = entries.pop("recipe", "attribution")
-    if name not in REGISTER:
+    if not isinstance(name, str) or name not in REGISTER:
         raise InputError(f"recipe {name!r}: one of {', '.join(sorted(REGISTER))} was expected")
-    return REGISTER[name].from_dict(entries)
+    try:
+        return REGISTER[name].from_dict(entries)
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InputError(f"recipe {name}: a parameter is of the wrong kind ({error})") from error

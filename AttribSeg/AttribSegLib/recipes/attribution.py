@@ -20,6 +20,17 @@ from ..training.augmentation import AugmentationOptions
 from . import BatchLoss, register
 
 _REGIONS = ("image", "brain")
+_NUMBERS = (
+    "alpha",
+    "width",
+    "learning_rate",
+    "weight_decay",
+    "average",
+    "batch_size",
+    "epochs",
+    "patience",
+    "background",
+)
 
 
 @register
@@ -37,11 +48,14 @@ class AttributionRecipe:
     constraint : {"unsup", "none"}
     alpha : float
         Weight of the constraint.
+    alpha_warmup : float
+        Share of all steps over which alpha rises linearly from 0. Epochs before its end are not
+        candidates for the weights that are kept.
     alpha_scale : {"voxels", "raw"}
         See :func:`.scale_attribution`.
     constraint_region : {"image", "brain"}
         Voxels over which L_A is averaged.
-    width, strides, norm, activation
+    width, filters, strides, norm, activation
         See :class:`.PatchGAN`.
     optimiser : {"adam", "adamw", "adadelta", "sgd"}
     learning_rate, weight_decay : float
@@ -55,8 +69,9 @@ class AttributionRecipe:
     epochs : int
     patience : int
         Stop after this many epochs without a better validation classification; 0 never stops.
-    background : float
-        Value outside the brain after standardisation.
+    background, clip : float
+        Value outside the brain, and limit of intensities, after standardisation; a clip of 0
+        stands for none.
     augmentation : AugmentationOptions
 
     Raises
@@ -69,9 +84,11 @@ class AttributionRecipe:
 
     constraint: str = "unsup"
     alpha: float = 0.1
+    alpha_warmup: float = 0.0
     alpha_scale: str = "voxels"
     constraint_region: str = "image"
     width: float = 0.25
+    filters: tuple[int, ...] = (64, 128, 256, 512)
     strides: tuple[int, ...] = (2, 2, 2, 2)
     norm: str = "instance"
     activation: str = "leaky_relu"
@@ -84,10 +101,18 @@ class AttributionRecipe:
     epochs: int = 20
     patience: int = 0
     background: float = 0.0
+    clip: float = 0.0
     augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "strides", tuple(int(s) for s in self.strides))
+        for name in ("filters", "strides"):
+            value = getattr(self, name)
+            try:
+                object.__setattr__(self, name, tuple(int(n) for n in value))
+            except (TypeError, ValueError) as error:
+                raise InputError(f"{name} {value!r}: whole numbers were expected") from error
+        if not isinstance(self.augmentation, AugmentationOptions):
+            raise InputError(f"augmentation {self.augmentation!r}: its options were expected")
         choices = {
             "constraint": CONSTRAINTS,
             "alpha_scale": ALPHA_SCALES,
@@ -99,14 +124,27 @@ class AttributionRecipe:
             value = getattr(self, name)
             if value not in allowed:
                 raise InputError(f"{name} {value!r}: one of {', '.join(allowed)} was expected")
+        for name in _NUMBERS:
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise InputError(f"{name} {value!r}: a finite number was expected")
         for name in ("alpha", "weight_decay", "patience"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
+            if value < 0:
                 raise InputError(f"{name} {value}: a number of at least 0 was expected")
         for name in ("learning_rate", "width", "epochs"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
+            if value <= 0:
                 raise InputError(f"{name} {value}: a positive number was expected")
+        for name in ("epochs", "batch_size", "patience"):
+            value = getattr(self, name)
+            if value != int(value):
+                raise InputError(f"{name} {value}: a whole number was expected")
+            object.__setattr__(self, name, int(value))
+        if not 0 <= self.alpha_warmup < 1:
+            raise InputError(f"alpha_warmup {self.alpha_warmup}: a share below 1 was expected")
+        if not self.clip > 0:
+            object.__setattr__(self, "clip", 0.0)
         if not 0 <= self.average < 1:
             raise InputError(f"average {self.average}: a decay from 0 to below 1 was expected")
 
@@ -132,12 +170,18 @@ class AttributionRecipe:
         """Plain values, with the recipe's name."""
         return {"recipe": self.name, **asdict(self)}
 
+    @property
+    def first_epoch(self) -> int:
+        """First epoch at whose end alpha has reached its value."""
+        return max(1, math.ceil(self.alpha_warmup * self.epochs))
+
     def build(self, *, in_channels: int, dimensions: int) -> nn.Module:
         """Untrained PatchGAN."""
         return PatchGAN(
             dimensions=dimensions,
             in_channels=in_channels,
             width=self.width,
+            filters=self.filters,
             strides=self.strides,
             norm=self.norm,
             activation=self.activation,
@@ -150,6 +194,7 @@ class AttributionRecipe:
         pathological: torch.Tensor,
         *,
         healthy_brain: torch.Tensor,
+        progress: float = 1.0,
         mixed_precision: bool = False,
     ) -> BatchLoss:
         """Loss of a batch (thesis ch. 5, eq. 5.7).
@@ -163,6 +208,8 @@ class AttributionRecipe:
         network : Module
         healthy, pathological : Tensors of shape (B, C, I, J[, K])
         healthy_brain : Tensor of shape (B, 1, I, J[, K]), bool
+        progress : float
+            Share of all steps done, for the rise of alpha.
         mixed_precision : bool
             bfloat16 autocast, except where attributions are differentiated.
         """
@@ -198,7 +245,8 @@ class AttributionRecipe:
         scaled = scale_attribution(attribution, self.alpha_scale)
         region = healthy_brain if self.constraint_region == "brain" else None
         penalty = unsup(scaled, region)
-        total = classification + self.alpha * penalty
+        alpha = self.alpha * (min(1.0, progress / self.alpha_warmup) if self.alpha_warmup else 1.0)
+        total = classification + alpha * penalty
         # Raw maps are around 1e-6: in float32 L_A is log 2 to all its digits. Summed in double,
         # the distance from there still shows whether the constraint moves.
         exact = unsup(scaled.detach().double(), region)

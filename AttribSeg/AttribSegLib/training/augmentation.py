@@ -6,6 +6,7 @@ sees the images that an uninterrupted one sees.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,29 +23,39 @@ class AugmentationOptions:
     Parameters
     ----------
     brightness : tuple of float
-        Range of the factor on standardised intensities; (1, 1) for none. The thesis uses
-        (0.5, 2).
+        Range of the factor on intensities, counted from the background; (1, 1) for none. The
+        thesis uses (0.5, 2). With a background below the mean (such as -3, where the signal is
+        about zero) the factor moves the mean too. Without that, standardised images all have
+        mean zero, a uniform attribution costs the classifier nothing, and the constraint can be
+        met by a constant.
     flip : float
         Probability of a flip in the sagittal plane.
     elastic : float
         Probability of an elastic deformation.
     elastic_amplitude : float
         Largest displacement, as a fraction of half the field of view.
+    affine : float
+        Probability of a small rotation, scaling and shift; not in the thesis, worth having where
+        patients are few.
     """
 
     brightness: tuple[float, float] = (0.5, 2.0)
     flip: float = 0.5
     elastic: float = 0.3
     elastic_amplitude: float = 0.06
+    affine: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "brightness", tuple(float(b) for b in self.brightness))
-        low, high = self.brightness
-        if not 0 < low <= high:
+        try:
+            object.__setattr__(self, "brightness", tuple(float(b) for b in self.brightness))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"brightness {self.brightness!r}: two factors were expected") from error
+        if len(self.brightness) != 2 or not 0 < self.brightness[0] <= self.brightness[1] < math.inf:
             raise InputError(f"brightness {self.brightness}: two factors, 0 < low <= high")
-        for name in ("flip", "elastic"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} {getattr(self, name)}: a probability was expected")
+        for name in ("flip", "elastic", "affine", "elastic_amplitude"):
+            value = getattr(self, name)
+            if not (isinstance(value, (int, float)) and 0 <= value <= 1):
+                raise InputError(f"{name} {value}: a number from 0 to 1 was expected")
 
 
 #: Images as they are.
@@ -52,6 +63,8 @@ NO_AUGMENTATION = AugmentationOptions(brightness=(1.0, 1.0), flip=0.0, elastic=0
 
 #: Control points of the elastic field along each axis.
 _CONTROL_POINTS = 5
+#: Limits of the affine variation: radians, relative size, share of the field of view.
+_ROTATION, _SCALING, _SHIFT = 0.25, 0.15, 0.08
 
 
 class Augmentation:
@@ -76,7 +89,7 @@ class Augmentation:
         flip_axis: int = 0,
         background: float = 0.0,
     ) -> None:
-        from monai.transforms import RandFlip, RandScaleIntensity, RandSmoothDeform
+        from monai.transforms import RandAffine, RandFlip, RandScaleIntensity, RandSmoothDeform
 
         self.background = background
         low, high = options.brightness
@@ -86,7 +99,7 @@ class Augmentation:
         self._spatial: list[Any] = []
         if options.flip > 0:
             self._spatial.append(RandFlip(prob=options.flip, spatial_axis=flip_axis))
-        if options.elastic > 0:
+        if options.elastic > 0 and options.elastic_amplitude > 0:
             axes = len(spatial_size)
             self._spatial.append(
                 RandSmoothDeform(
@@ -98,6 +111,19 @@ class Augmentation:
                     prob=options.elastic,
                     def_range=options.elastic_amplitude,
                     grid_mode="bilinear",
+                    # MONAI's grid runs from corner to corner, which its sampling does not by
+                    # itself.
+                    grid_align_corners=True,
+                )
+            )
+        if options.affine > 0:
+            self._spatial.append(
+                RandAffine(
+                    prob=options.affine,
+                    rotate_range=[_ROTATION] * (3 if len(spatial_size) == 3 else 1),
+                    scale_range=[_SCALING] * len(spatial_size),
+                    translate_range=[_SHIFT * size for size in spatial_size],
+                    padding_mode="zeros",
                 )
             )
 
@@ -117,17 +143,18 @@ class Augmentation:
         -------
         image, brain : Tensors of the same shapes
         """
-        states = np.random.SeedSequence(seed).generate_state(3)
+        from monai.utils import convert_to_tensor
+
+        states = np.random.SeedSequence(seed).generate_state(4)
         if self._spatial:
             both = torch.cat([image - self.background, brain.to(image.dtype)])
-            for transform, state in zip(self._spatial, states, strict=False):
+            for transform, state in zip(self._spatial, states[1:], strict=False):
                 transform.set_random_state(int(state))
-                both = torch.as_tensor(transform(both))
+                both = convert_to_tensor(transform(both), track_meta=False)
             image, brain = both[:-1], both[-1:] > 0.5
         else:
             image = image - self.background
         if self._brightness is not None:
-            self._brightness.set_random_state(int(states[2]))
-            shifted = image + self.background  # the factor is on the standardised intensities
-            image = torch.as_tensor(self._brightness(shifted)) - self.background
+            self._brightness.set_random_state(int(states[0]))
+            image = convert_to_tensor(self._brightness(image), track_meta=False)
         return torch.where(brain, image, 0.0) + self.background, brain

@@ -27,7 +27,7 @@ class BalancedBatches:
     Raises
     ------
     InputError
-        If a class is missing, or the batch cannot be halved and shared out.
+        If a class is missing, the batch cannot be halved and shared out, or the seed is negative.
     """
 
     def __init__(
@@ -41,6 +41,8 @@ class BalancedBatches:
                 f"batch size {batch_size}: a multiple of {2 * world} was expected (half healthy, "
                 f"half pathological, on {world} process{'es' if world > 1 else ''})"
             )
+        if seed < 0:
+            raise InputError(f"seed {seed}: a number of at least 0 was expected")
         self.half = batch_size // 2
         self.seed, self.rank, self.world = seed, rank, world
         self.steps = -(-max(len(members) for members in self._members) // self.half)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,12 @@ _META = "attribseg"
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
     """Write tensors and a JSON record into one safetensors file, atomically."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        try:
-            save_file(plain, temporary, metadata={_META: json.dumps(meta)})
-        except SafetensorError as error:
-            raise RuntimeError(str(error)) from error
+        # `save_file` makes files that only their owner may read, whatever the umask.
+        temporary.write_bytes(save(plain, metadata={_META: json.dumps(meta)}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -45,8 +43,11 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             # A list of the file's keys, not a dictionary: `safe_open` offers no iteration.
             tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
             meta = json.loads((content.metadata() or {}).get(_META, "{}"))
+        if not isinstance(meta, dict):
+            raise ValueError("its record is not a dictionary")
     except (SafetensorError, OSError, ValueError) as error:
-        with path.open("rb") as stream:
+        head = b""
+        with suppress(OSError), path.open("rb") as stream:  # it may not be readable at all
             head = stream.read(4)
         pickled = head[:2] == b"PK" or head[:1] == b"\x80"
         reason = "a pickle, which is never loaded" if pickled else f"damaged ({error})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,9 @@ def train_bundle(
         finished = load_bundle(folder)
         if finished.recipe.to_dict() != recipe.to_dict():
             raise InputError(f"{folder}: a finished bundle of another recipe; give another --out")
+        if on_event:
+            best = finished.record.get("best_epoch")
+            on_event({"event": "done", "bundle": str(folder), "best_epoch": best})
         return finished
     used_before = is_bundle(folder) or (folder / "training" / "last.safetensors").exists()
     if used_before and not (resume or overwrite):
@@ -88,6 +92,9 @@ def train_bundle(
             f"{folder}: holds a model or an unfinished run already; give another --out, --resume "
             "to go on with it or --overwrite to replace it"
         )
+    for what, amount in (("mL", false_positive_ml), ("of the brain", false_positive_fraction)):
+        if not (math.isfinite(amount) and amount >= 0):
+            raise InputError(f"allowed false positives {amount} {what}: at least 0 was expected")
     splits = {name: cohort.in_split(name) for name in ("train", "validation")}
     for name, members in splits.items():
         if {case.label for case in members} != {0, 1}:
@@ -100,11 +107,8 @@ def train_bundle(
         emit: OnEvent = on_event if on_event and process.leads else lambda event: None
         if process.leads:
             make_folder(folder)
-            if overwrite and not resume:
-                shutil.rmtree(folder / "training", ignore_errors=True)
-                (folder / "config.json").unlink(missing_ok=True)
         process.wait()
-        loaded = _load(splits, recipe.background, emit)
+        loaded = _load(splits, recipe, emit)
         geometry = common_grid([*loaded["train"], *loaded["validation"]])
         trainer = Trainer(
             recipe,
@@ -117,6 +121,10 @@ def train_bundle(
             on_event=emit,
             should_stop=should_stop,
         )
+        if process.leads and overwrite and not resume:  # not before the new run can start
+            shutil.rmtree(folder / "training", ignore_errors=True)
+            (folder / "config.json").unlink(missing_ok=True)
+        process.wait()
         emit(_start_event(cohort, trainer))
         result = trainer.run(resume=resume)
         bundle = Bundle(
@@ -161,7 +169,7 @@ def train_bundle(
 
 
 def _load(
-    splits: dict[str, list[Case]], background: float, emit: OnEvent
+    splits: dict[str, list[Case]], recipe: Recipe, emit: OnEvent
 ) -> dict[str, list[PreparedCase]]:
     total = sum(len(members) for members in splits.values())
     loaded: dict[str, list[PreparedCase]] = {}
@@ -171,7 +179,9 @@ def _load(
         def report(count: int, start: int = before) -> None:
             emit({"event": "load", "done": start + count, "total": total})
 
-        loaded[name] = load_cases(members, background=background, on_done=report)
+        loaded[name] = load_cases(
+            members, background=recipe.background, clip=recipe.clip, on_done=report
+        )
         before += len(members)
     return loaded
 

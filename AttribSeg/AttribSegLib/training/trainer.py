@@ -190,7 +190,8 @@ class Trainer:
                 batch = pending.result()
                 if step + 1 < len(plan):
                     pending = pool.submit(self._make_batch, epoch, step + 1, plan[step + 1])
-                terms = self._step(batch)
+                done = ((epoch - 1) * len(plan) + step) / (self.recipe.epochs * len(plan))
+                terms = self._step(batch, done)
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + value
                 if self.process.agree(self.should_stop()):
@@ -216,7 +217,9 @@ class Trainer:
             **{f"train_{name}": value for name, value in zip(names, means, strict=True)},
         }
 
-    def _step(self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> dict[str, float]:
+    def _step(
+        self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor], progress: float
+    ) -> dict[str, float]:
         healthy, pathological, brain = (tensor.to(self.device) for tensor in batch)
         self.optimiser.zero_grad(set_to_none=True)
         loss = self.recipe.batch_loss(
@@ -224,6 +227,7 @@ class Trainer:
             healthy,
             pathological,
             healthy_brain=brain,
+            progress=progress,
             mixed_precision=self.device.type == "cuda",
         )
         if not math.isfinite(loss.terms["loss"]):
@@ -300,13 +304,16 @@ class Trainer:
 
     def _is_best(self) -> bool:
         """A tie goes to the later epoch: the constraint had longer to act."""
+        if len(self.history) < self.recipe.first_epoch:
+            return False
         if self.best_epoch == 0:
             return True
         return self._quality(self.history[-1]) >= self._quality(self.history[self.best_epoch - 1])
 
     def _waited_enough(self) -> bool:
         patience = self.recipe.patience
-        return bool(patience) and len(self.history) - self.best_epoch >= patience > 0
+        waited = len(self.history) - self.best_epoch
+        return bool(patience and self.best_epoch) and waited >= patience
 
     def _set_learning_rate(self, epoch: int) -> None:
         rate = self.recipe.learning_rate

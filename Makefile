@@ -1,0 +1,55 @@
+# Two commands for everybody: `make demo` and `make test`. Both set up .venv first.
+PYTHON ?= python3
+VENV ?= .venv
+# Where to find another build of PyTorch, for instance
+#   make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+EXTRAS ?= mrml,test,dev
+
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check benchmark evidence setup clean help
+
+help:
+	@echo "make demo       simulate a cohort, train, detect, evaluate (under demo/)"
+	@echo "make test       run all tests"
+	@echo "make check      ruff and mypy"
+	@echo "make benchmark  speed and memory, as ratios measured in one run"
+	@echo "make evidence   the studies on real images (Testing/Evidence)"
+
+setup: $(STAMP)
+
+# PyTorch first and pinned, so that nothing else can pull another build of it.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or later is needed')"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[$(EXTRAS)]"
+	$(BIN)/python -c "open('$(STAMP)', 'w').close()"
+
+demo: $(STAMP)
+	$(BIN)/python Testing/demo.py --out demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+benchmark: $(STAMP)
+	$(BIN)/python Testing/Benchmarks/run.py
+
+evidence: $(STAMP)
+	$(BIN)/python Testing/Evidence/lgg-2d/run.py
+	$(BIN)/python Testing/Evidence/ms-3d/run.py
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info

@@ -1,0 +1,74 @@
+"""Measure speed and memory; print a table and write ``results.json`` beside this file.
+
+Every group runs in a process of its own. Ratios compare two functions within one process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib import import_module, metadata
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+GROUPS = ("start_up", "constrained_step", "detection")
+#: What each figure must not exceed.
+LIMITS = {
+    "import_s": 0.3,
+    "help_s": 0.5,
+    "constrained_step_2d": 1.6,
+    "constrained_step_3d": 1.6,
+    "detect_2mm_s": 4.0,
+    "detect_2mm_mb": 3000.0,
+}
+
+
+def _measure_here(group: str) -> None:
+    import torch
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    print(json.dumps(import_module(group).measure()))
+
+
+def _measure_apart(group: str) -> dict[str, float]:
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    command = [sys.executable, str(HERE / "run.py"), "--group", group]
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, cwd=HERE, env=environment
+    )
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def main() -> None:
+    """Run all groups, or one of them in this process."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--group", choices=GROUPS, help=argparse.SUPPRESS)
+    group = parser.parse_args().group
+    if group:
+        _measure_here(group)
+        return
+    results: dict[str, float] = {}
+    for name in GROUPS:
+        results |= _measure_apart(name)
+    print(f"{'figure':<28}{'value':>10}{'limit':>10}")
+    for name, value in results.items():
+        limit = LIMITS.get(name)
+        verdict = "" if limit is None else ("  ok" if value <= limit else "  OVER")
+        print(f"{name:<28}{value:>10.3f}{'' if limit is None else limit:>10}{verdict}")
+    machine = {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": metadata.version("torch"),
+    }
+    content = {**{name: round(value, 4) for name, value in results.items()}, "machine": machine}
+    (HERE / "results.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    print(f"written: {HERE / 'results.json'}")
+
+
+if __name__ == "__main__":
+    main()
