@@ -20,6 +20,8 @@ from .preprocessing.standardise import standardise
 #: Slices are stored with this axis order, so that the first two axes are left-right and
 #: anterior-posterior whatever the file's order.
 SLICE_ORIENTATION = "LPS"
+#: Cropped volumes keep at least this many voxels along each axis.
+_LEAST_CROP = 64
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,11 @@ class CaseLoader:
         key = (tuple(case.channels.items()), case.brain, case.lesions, case.slice is None)
         if key != self._key or self._volume is None:
             self._volume, self._key = self._read(case), key
-        return replace(self._volume, case=case)
+        volume = replace(self._volume, case=case)
+        if volume.lesions is None and case.label == 0:
+            # Not kept with the volume: its other slices may be pathological, with unknown masks.
+            volume = replace(volume, lesions=np.zeros(volume.brain.shape, dtype=bool))
+        return volume
 
     def _read(self, case: Case) -> PreparedCase:
         def read(path: Path) -> Image:
@@ -148,8 +154,6 @@ class CaseLoader:
             if not image.geometry.same_grid(geometry):
                 raise InputError(f"{case.lesions}: the lesion mask lies on another grid")
             lesions = image.array != 0
-        elif case.label == 0:
-            lesions = np.zeros(mask.shape, dtype=bool)
         return PreparedCase(case, array, mask, lesions, geometry)
 
 
@@ -222,6 +226,45 @@ def common_grid(cases: Sequence[PreparedCase]) -> Geometry:
                 "images onto one grid (such as MNI152) first"
             )
     return replace(first.geometry, nominal=any(case.geometry.nominal for case in cases))
+
+
+def crop_to_brains(cases: Sequence[PreparedCase], *, margin: int = 4) -> list[PreparedCase]:
+    """Crop volumes that share a grid to the box of all their brains.
+
+    A skull-stripped brain fills about half of the MNI152 grid; the rest costs time and memory and
+    shows nothing. No axis becomes shorter than 64 voxels (or than it is).
+
+    Parameters
+    ----------
+    cases : sequence of PreparedCase
+        On one grid.
+    margin : int
+        Voxels kept around the box.
+    """
+    size = np.array(cases[0].geometry.size)
+    union = np.logical_or.reduce([case.brain for case in cases])
+    occupied = np.argwhere(union)
+    start = np.maximum(occupied.min(axis=0) - margin, 0)
+    stop = np.minimum(occupied.max(axis=0) + 1 + margin, size)
+    lacking = np.maximum(np.minimum(_LEAST_CROP, size) - (stop - start), 0)
+    start = np.maximum(start - lacking // 2, 0)
+    stop = np.minimum(np.maximum(stop, start + np.minimum(_LEAST_CROP, size)), size)
+    start = np.maximum(np.minimum(start, stop - np.minimum(_LEAST_CROP, size)), 0)
+    window = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
+    cropped = []
+    for case in cases:
+        origin = tuple(case.geometry.to_lps(start))
+        shape = (int(stop[0] - start[0]), int(stop[1] - start[1]), int(stop[2] - start[2]))
+        cropped.append(
+            replace(
+                case,
+                array=np.ascontiguousarray(case.array[:, *window]),
+                brain=np.ascontiguousarray(case.brain[window]),
+                lesions=None if case.lesions is None else case.lesions[window].copy(),
+                geometry=replace(case.geometry, size=shape, origin=origin),
+            )
+        )
+    return cropped
 
 
 def _rounded(values: Sequence[float]) -> tuple[float, ...]:

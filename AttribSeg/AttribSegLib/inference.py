@@ -13,7 +13,7 @@ from .errors import InputError
 from .image import Geometry, Image
 
 #: Share of the brain that must lie inside the network's grid.
-_LEAST_COVERAGE = 0.8
+_LEAST_COVERAGE = 0.95
 #: A slice with less brain than this share of its pixels is not looked at.
 _LEAST_BRAIN = 0.02
 _BATCH = 16

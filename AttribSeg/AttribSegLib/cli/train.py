@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--patience",
         type=int,
         default=argparse.SUPPRESS,
-        help="stop after so many epochs without a better validation classification",
+        help="stop after so many epochs worse than the best validation classification",
     )
     run = parser.add_argument_group("run")
     run.add_argument("--device", default="auto", help="auto, cpu or cuda")

@@ -68,7 +68,8 @@ class AttributionRecipe:
         Images per step, half healthy and half pathological.
     epochs : int
     patience : int
-        Stop after this many epochs without a better validation classification; 0 never stops.
+        Stop after this many epochs whose validation classification is worse than the best; 0 never
+        stops.
     background, clip : float
         Value outside the brain, and limit of intensities, after standardisation; a clip of 0
         stands for none.

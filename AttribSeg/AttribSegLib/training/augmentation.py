@@ -49,7 +49,9 @@ class AugmentationOptions:
         try:
             object.__setattr__(self, "brightness", tuple(float(b) for b in self.brightness))
         except (TypeError, ValueError) as error:
-            raise InputError(f"brightness {self.brightness!r}: two factors were expected") from error
+            raise InputError(
+                f"brightness {self.brightness!r}: two factors were expected"
+            ) from error
         if len(self.brightness) != 2 or not 0 < self.brightness[0] <= self.brightness[1] < math.inf:
             raise InputError(f"brightness {self.brightness}: two factors, 0 < low <= high")
         for name in ("flip", "elastic", "affine", "elastic_amplitude"):

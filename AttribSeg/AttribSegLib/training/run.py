@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from ..bundle import Bundle, is_bundle, load_bundle, save_bundle
-from ..cases import PreparedCase, common_grid, load_cases
+from ..cases import PreparedCase, common_grid, crop_to_brains, load_cases
 from ..cohort import Case, Cohort
 from ..errors import InputError
 from ..files import make_folder
+from ..image import Geometry
 from ..inference import predict
 from ..provenance import record
 from ..recipes import Recipe
@@ -80,8 +81,10 @@ def train_bundle(
     folder = Path(out)
     if resume and is_bundle(folder):
         finished = load_bundle(folder)
-        if finished.recipe.to_dict() != recipe.to_dict():
-            raise InputError(f"{folder}: a finished bundle of another recipe; give another --out")
+        if not _made_by(finished, recipe, seed, cohort):
+            raise InputError(
+                f"{folder}: a finished bundle of another recipe, seed or cohort; give another --out"
+            )
         if on_event:
             best = finished.record.get("best_epoch")
             on_event({"event": "done", "bundle": str(folder), "best_epoch": best})
@@ -110,6 +113,12 @@ def train_bundle(
         process.wait()
         loaded = _load(splits, recipe, emit)
         geometry = common_grid([*loaded["train"], *loaded["validation"]])
+        if splits["train"][0].slice is None and not geometry.nominal:
+            count = len(loaded["train"])
+            cropped = crop_to_brains([*loaded["train"], *loaded["validation"]])
+            loaded = {"train": cropped[:count], "validation": cropped[count:]}
+            geometry = cropped[0].geometry
+        _check_allowance(loaded["validation"], geometry, false_positive_ml, false_positive_fraction)
         trainer = Trainer(
             recipe,
             loaded["train"],
@@ -184,6 +193,35 @@ def _load(
         )
         before += len(members)
     return loaded
+
+
+def _made_by(bundle: Bundle, recipe: Recipe, seed: int, cohort: Cohort) -> bool:
+    """Whether a finished bundle is what this run would make."""
+
+    def facts(summary: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in summary.items() if key != "source"}
+
+    return (
+        bundle.recipe.to_dict() == recipe.to_dict()
+        and bundle.record.get("seed") == seed
+        and facts(bundle.record.get("cohort", {})) == facts(cohort.summary())
+    )
+
+
+def _check_allowance(
+    validation: list[PreparedCase], geometry: Geometry, volume_ml: float, fraction: float
+) -> None:
+    """Refuse before the training what no threshold could be chosen for after it."""
+    whole, allowed, unit = 1.0, fraction, "of the brain"
+    if not geometry.nominal:
+        healthy = [case for case in validation if case.case.label == 0]
+        volumes = [case.brain.sum() * case.geometry.voxel_volume_ml for case in healthy]
+        whole, allowed, unit = sum(volumes) / len(volumes), volume_ml, "mL per case"
+    if not allowed < whole:
+        raise InputError(
+            f"allowed false positives {allowed} {unit}: less than the whole brain ({whole:.4g}) "
+            "was expected"
+        )
 
 
 def choose_thresholds(

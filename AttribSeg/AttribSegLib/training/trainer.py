@@ -145,7 +145,8 @@ class Trainer:
         Cancelled
             When asked to stop; everything up to the last whole epoch is saved.
         InputError
-            If the checkpoint to resume from is of another recipe.
+            If the checkpoint to resume from is of another recipe, seed or cohort, or the loss is
+            not finite.
         """
         make_folder(self.folder)
         if resume and (self.folder / "last.safetensors").exists():
@@ -327,6 +328,7 @@ class Trainer:
             "recipe": self.recipe.to_dict(),
             "seed": self.seed,
             "cases": [case.case.case for case in self.training],
+            "validation": [case.case.case for case in self.validation],
         }
 
     def _save(self) -> None:

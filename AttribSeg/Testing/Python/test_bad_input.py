@@ -15,10 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from AttribSegLib.bundle import SCHEMA_VERSION, save_bundle
+from AttribSegLib.bundle import SCHEMA_VERSION, is_bundle, load_bundle, save_bundle
 from AttribSegLib.cli import main
+from AttribSegLib.cohort import read_cohort
+from AttribSegLib.errors import Cancelled
 from AttribSegLib.image import Image
 from AttribSegLib.image_io import write_image
+from AttribSegLib.training.run import train_bundle
 
 
 @pytest.fixture(scope="module")
@@ -560,6 +563,18 @@ def test_a_run_is_not_overwritten_by_accident(tmp_path, tiny_table, tiny_trainin
     assert "another recipe" in refused(*arguments, "--resume", "--alpha", "0.7")
     assert {path: path.read_bytes() for path in left_in(out)} == before
     assert quietly([*arguments, "--overwrite"])[0] == 0
+    # Stopped while it replaces the old one: neither is a finished bundle, and --resume goes on.
+    bundle = load_bundle(out)
+    with pytest.raises(Cancelled, match="resume with --resume"):
+        train_bundle(
+            read_cohort(tiny_table, check_images=False),
+            bundle.recipe,
+            out,
+            overwrite=True,
+            device="cpu",
+            should_stop=lambda: True,
+        )
+    assert not is_bundle(out)
 
 
 def history_of(folder):
@@ -583,7 +598,8 @@ def test_interrupted_training_goes_on_as_if_it_had_not_been(
     )
     try:
         for line in process.stdout:
-            if json.loads(line)["event"] == "epoch":
+            event = json.loads(line)
+            if event["event"] == "epoch" and event["epoch"] == 3:
                 process.send_signal(signal.SIGINT)
                 break
         rest, error = process.communicate(timeout=60)
@@ -595,7 +611,7 @@ def test_interrupted_training_goes_on_as_if_it_had_not_been(
     assert "interrupt again to break off" in error
     assert last.startswith("attribseg: stopped. ")
     assert last.endswith("whole epochs are saved; resume with --resume")
-    assert 1 <= int(last.split()[2]) < 8
+    assert 3 <= int(last.split()[2]) < 8
     assert "done" not in rest
     assert whole_only(out)
     image = tiny_table.parent / "p12_FLAIR.nii.gz"

@@ -135,10 +135,13 @@ def test_resuming_a_finished_bundle_gives_it_back(tmp_path, small_cohort):
     again = train(cohort, out, resume=True)
     assert (out / "config.json").read_bytes() == before
     assert again.thresholds == first.thresholds
-    with pytest.raises(InputError, match="another recipe"):
+    with pytest.raises(InputError, match="another recipe, seed or cohort"):
         train(cohort, out, replace(RECIPE, alpha=0.5), resume=True)
-    with pytest.raises(InputError, match="another seed"):
+    with pytest.raises(InputError, match="another recipe, seed or cohort"):
         train(cohort, out, seed=5, resume=True)
+    fewer = cohort.select(lambda case: case.case not in ("train0", "test1"))
+    with pytest.raises(InputError, match="another recipe, seed or cohort"):
+        train(fewer, out, resume=True)
 
 
 def test_a_stopped_run_can_be_resumed_or_replaced(tmp_path, small_cohort):
@@ -189,9 +192,7 @@ def test_a_split_with_one_class_is_refused_before_anything_is_read(tmp_path, sma
 def test_allowed_volumes_are_checked_before_training(tmp_path, small_cohort, amount):
     events = []
     with pytest.raises(InputError, match="allowed false positives"):
-        train(
-            small_cohort(), tmp_path / "out", false_positive_ml=amount, on_event=events.append
-        )
+        train(small_cohort(), tmp_path / "out", false_positive_ml=amount, on_event=events.append)
     assert "step" not in {event["event"] for event in events}
 
 

@@ -6,6 +6,7 @@ from AttribSegLib.networks.twice import (
     Conv2d,
     Conv3d,
     InstanceNorm,
+    _Normalise,
     input_gradients_only,
     weight_gradients_only,
 )
@@ -90,6 +91,13 @@ def test_instance_norm_passes_gradcheck(size, eps):
     assert gradgradcheck(layer, (x,), fast_mode=True)
     # And where everything else is differentiated with it.
     assert gradgradcheck(lambda x: layer(x.sin()) ** 2, (x,), fast_mode=True)
+
+
+def test_instance_norm_is_right_also_in_the_deviation():
+    """Derivatives beyond the second lead through both outputs, xhat and r."""
+    x = torch.randn(2, 2, 3, 4, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(lambda x: _Normalise.apply(x, 0.1), (x,))
+    assert gradgradcheck(lambda x: _Normalise.apply(x, 0.1), (x,), fast_mode=True)
 
 
 @pytest.mark.parametrize("size", [(5, 6), (4, 3, 5)])
