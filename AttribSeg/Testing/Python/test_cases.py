@@ -258,3 +258,12 @@ def test_volumes_and_slices_do_not_mix():
     for pair in ([volume_case, slice_case], [slice_case, volume_case]):
         with pytest.raises(InputError, match="slices and volumes"):
             common_grid(pair)
+
+
+def test_the_same_image_with_other_masks_is_another_volume(folder):
+    loader = CaseLoader()
+    plain = loader(case_of(folder))
+    masked = loader(case_of(folder, brain=folder / "brain.nii.gz"))
+    assert masked.brain.sum() < plain.brain.sum()
+    assert loader(case_of(folder, lesions=folder / "lesions.nii.gz")).lesions.any()
+    assert loader(case_of(folder)).lesions is None
