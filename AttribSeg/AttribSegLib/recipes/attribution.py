@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields
@@ -48,9 +49,11 @@ class AttributionRecipe:
     constraint : {"unsup", "none"}
     alpha : float
         Weight of the constraint.
-    alpha_warmup : float
-        Share of all steps over which alpha rises linearly from 0. Epochs before its end are not
-        candidates for the weights that are kept.
+    alpha_delay, alpha_warmup : float
+        Shares of all steps: how long alpha stays 0, and over how long it then rises linearly.
+        Where lesions are small, the classes must be told apart a little before the constraint
+        has anything to work on. Epochs before alpha has its full value are not candidates for
+        the weights that are kept.
     alpha_scale : {"voxels", "raw"}
         See :func:`.scale_attribution`.
     constraint_region : {"image", "brain"}
@@ -85,6 +88,7 @@ class AttributionRecipe:
 
     constraint: str = "unsup"
     alpha: float = 0.1
+    alpha_delay: float = 0.0
     alpha_warmup: float = 0.0
     alpha_scale: str = "voxels"
     constraint_region: str = "image"
@@ -142,8 +146,11 @@ class AttributionRecipe:
             if value != int(value):
                 raise InputError(f"{name} {value}: a whole number was expected")
             object.__setattr__(self, name, int(value))
-        if not 0 <= self.alpha_warmup < 1:
-            raise InputError(f"alpha_warmup {self.alpha_warmup}: a share below 1 was expected")
+        for name in ("alpha_delay", "alpha_warmup"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} {getattr(self, name)}: a share of 0 to 1 was expected")
+        if self.alpha_delay + self.alpha_warmup > 1:
+            raise InputError("alpha_delay and alpha_warmup: their sum must not exceed 1")
         if not self.clip > 0:
             object.__setattr__(self, "clip", 0.0)
         if not 0 <= self.average < 1:
@@ -174,10 +181,24 @@ class AttributionRecipe:
     @property
     def first_epoch(self) -> int:
         """First epoch at whose end alpha has reached its value."""
-        return max(1, math.ceil(self.alpha_warmup * self.epochs))
+        return max(1, math.ceil((self.alpha_delay + self.alpha_warmup) * self.epochs))
+
+    def alpha_at(self, progress: float) -> float:
+        """Weight of the constraint at a share of all steps."""
+        if self.constraint == "none" or progress < self.alpha_delay:
+            return 0.0
+        if self.alpha_warmup == 0:
+            return self.alpha
+        return self.alpha * min(1.0, (progress - self.alpha_delay) / self.alpha_warmup)
 
     def build(self, *, in_channels: int, dimensions: int) -> nn.Module:
-        """Untrained PatchGAN."""
+        """Untrained PatchGAN; warns where batch statistics and the constraint meet."""
+        if self.norm == "batch" and self.constraint != "none":
+            warnings.warn(
+                "batch norm mixes images: a healthy image's attribution then depends on its "
+                "neighbours in the batch; instance norm does not",
+                stacklevel=2,
+            )
         return PatchGAN(
             dimensions=dimensions,
             in_channels=in_channels,
@@ -216,7 +237,8 @@ class AttributionRecipe:
         """
         kind = healthy.device.type
         lower = torch.autocast(kind, torch.bfloat16) if mixed_precision else nullcontext()
-        constrained = self.constraint != "none" and self.alpha > 0
+        alpha = self.alpha_at(progress)
+        constrained = alpha > 0
         attribution = None
         if constrained and self.norm == "batch":
             both = torch.cat([healthy, pathological])
@@ -246,7 +268,6 @@ class AttributionRecipe:
         scaled = scale_attribution(attribution, self.alpha_scale)
         region = healthy_brain if self.constraint_region == "brain" else None
         penalty = unsup(scaled, region)
-        alpha = self.alpha * (min(1.0, progress / self.alpha_warmup) if self.alpha_warmup else 1.0)
         total = classification + alpha * penalty
         # Raw maps are around 1e-6: in float32 L_A is log 2 to all its digits. Summed in double,
         # the distance from there still shows whether the constraint moves.

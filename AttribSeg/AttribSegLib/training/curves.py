@@ -26,12 +26,13 @@ def draw_curves(history: Sequence[dict[str, Any]], path: str | Path, best_epoch:
             {"validation_tpr": "TPR", "validation_tnr": "TNR", "validation_auroc": "AUROC"},
         ),
     ]
-    panels = [(title, keys) for title, keys in panels if any(key in history[0] for key in keys)]
+    panels = [(title, keys) for title, keys in panels if any(key in history[-1] for key in keys)]
     figure = Figure(figsize=(4.4 * len(panels), 3.4), layout="constrained")
     for axis, (title, keys) in zip(figure.subplots(1, len(panels)), panels, strict=True):
         for key, label in keys.items():
-            if key in history[0]:
-                axis.plot(epochs, [record[key] for record in history], ".-", label=label)
+            if key in history[-1]:
+                values = [record.get(key, float("nan")) for record in history]
+                axis.plot(epochs, values, ".-", label=label)
         axis.axvline(best_epoch, color="0.6", linestyle=":", label=f"kept: epoch {best_epoch}")
         axis.set(title=title, xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)

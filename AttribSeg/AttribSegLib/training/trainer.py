@@ -182,7 +182,7 @@ class Trainer:
 
     def _train_epoch(self, epoch: int) -> Event:
         self.network.train()
-        sums: dict[str, float] = {}
+        seen: dict[str, list[float]] = {}
         started = time.perf_counter()
         with ThreadPoolExecutor(1) as pool:  # the next batch is made while this one is used
             plan = list(self.batches.epoch(epoch))
@@ -194,7 +194,7 @@ class Trainer:
                 done = ((epoch - 1) * len(plan) + step) / (self.recipe.epochs * len(plan))
                 terms = self._step(batch, done)
                 for name, value in terms.items():
-                    sums[name] = sums.get(name, 0.0) + value
+                    seen.setdefault(name, []).append(value)
                 if self.process.agree(self.should_stop()):
                     raise Cancelled(
                         f"{len(self.history)} whole epochs are saved; resume with --resume"
@@ -211,8 +211,8 @@ class Trainer:
                         **terms,
                     }
                 )
-        names = sorted(sums)
-        means = self.process.average([sums[name] / len(plan) for name in names])
+        names = sorted(seen)
+        means = self.process.average([float(np.mean(seen[name])) for name in names])
         return {
             "epoch": epoch,
             **{f"train_{name}": value for name, value in zip(names, means, strict=True)},

@@ -82,23 +82,35 @@ def collect(cohort: Cohort, work: Path) -> dict[str, Any]:
                         for name in (raw, f"{raw}, smoothed")
                     },
                     "per_case_auprc": {
-                        name: [tumour.maps[name].per_case["auprc"].mean,
-                               tumour.maps[name].per_case["auprc"].sd]
+                        name: [
+                            tumour.maps[name].per_case["auprc"].mean,
+                            tumour.maps[name].per_case["auprc"].sd,
+                        ]
                         for name in names
                     },
                     "thresholds": {n: t.to_dict() for n, t in evaluation.thresholds.items()},
                     "population": {
                         "tumour_slices": [tumour.cases, tumour.patients, tumour.prevalence],
                         "all_slices": [
-                            everything.cases, everything.patients, everything.prevalence
+                            everything.cases,
+                            everything.patients,
+                            everything.prevalence,
                         ],
                     },
                 }
             )
-            print(f"{constraint} seed {seed}: AUROC {runs[-1]['image']['auroc']:.3f}, AUPRC "
-                  f"{runs[-1]['tumour_slices']['attribution']['auprc']:.3f}", flush=True)
-    return {"recipe": RECIPE, "seeds": list(SEEDS), "sigma_pixels": SIGMA, "runs": runs,
-            "versions": versions()}
+            print(
+                f"{constraint} seed {seed}: AUROC {runs[-1]['image']['auroc']:.3f}, AUPRC "
+                f"{runs[-1]['tumour_slices']['attribution']['auprc']:.3f}",
+                flush=True,
+            )
+    return {
+        "recipe": RECIPE,
+        "seeds": list(SEEDS),
+        "sigma_pixels": SIGMA,
+        "runs": runs,
+        "versions": versions(),
+    }
 
 
 def report(results: dict[str, Any]) -> str:
@@ -131,10 +143,7 @@ def report(results: dict[str, Any]) -> str:
         ["Recipe", "AUROC", "TPR", "TNR", "Class-weighted accuracy"],
         [
             [MAPS[c].split(",")[0]]
-            + [
-                mean_and_sd([run["image"][name] for run in of(c)])
-                for name in IMAGE_METRICS
-            ]
+            + [mean_and_sd([run["image"][name] for run in of(c)]) for name in IMAGE_METRICS]
             for c in CONSTRAINTS
         ],
     )

@@ -134,7 +134,9 @@ def _refine(mask: NDArray[np.bool_], image: Array, mode: float) -> NDArray[np.bo
     return np.asarray(ndi.binary_fill_holes(keep) & mask)
 
 
-def brain_masks_of_patient(stack: Array, smooth: float = 0.6, pull: float = 0.02) -> NDArray[np.bool_]:
+def brain_masks_of_patient(
+    stack: Array, smooth: float = 0.6, pull: float = 0.02
+) -> NDArray[np.bool_]:
     """Masks (K, H, W) for one patient's slices in order; `pull` 0 switches the second pass off."""
     stack = np.asarray(stack, dtype=np.float64)
     mode = brain_mode(stack)
