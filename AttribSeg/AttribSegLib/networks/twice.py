@@ -63,13 +63,13 @@ def _arguments(x: torch.Tensor, stride: tuple[int, ...], padding: tuple[int, ...
 
 
 class _Convolution(Function):
-    """y = w * x."""
+    """y = w * x + b."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, w: torch.Tensor, stride: Any, padding: Any) -> Any:
+    def forward(ctx: Any, x: Any, w: Any, b: Any, stride: Any, padding: Any) -> Any:
         ctx.save_for_backward(x, w)
         ctx.stride, ctx.padding = stride, padding
-        return torch.convolution(x, w, None, *_arguments(x, stride, padding))
+        return torch.convolution(x, w, b, *_arguments(x, stride, padding))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
@@ -81,7 +81,10 @@ class _Convolution(Function):
             gx = _InputGradient.apply(gy, w, x.shape, ctx.stride, ctx.padding)
         if weights_wanted:
             gw = _WeightGradient.apply(gy, x, w.shape, ctx.stride, ctx.padding)
-        return gx, gw, None, None
+        gb = None
+        if ctx.needs_input_grad[2] and not _open["input_only"]:
+            gb = gy.sum(dim=(0, *range(2, gy.ndim)))
+        return gx, gw, gb, None, None
 
 
 class _InputGradient(Function):
@@ -105,7 +108,7 @@ class _InputGradient(Function):
         gy, w = ctx.saved_tensors
         ggy = gw = None
         if ctx.needs_input_grad[0]:
-            ggy = _Convolution.apply(v, w, ctx.stride, ctx.padding)
+            ggy = _Convolution.apply(v, w, None, ctx.stride, ctx.padding)
         if ctx.needs_input_grad[1] and not _open["input_only"]:
             gw = _WeightGradient.apply(gy, v, w.shape, ctx.stride, ctx.padding)
         return ggy, gw, None, None, None
@@ -119,7 +122,7 @@ def _upsampled(gy: torch.Tensor, w: torch.Tensor, shape: torch.Size) -> torch.Te
     gx[2t-1] = gy[t-1] w[2] + gy[t] w[0]: one stride-1 convolution of kernel 2 gives all parities.
     """
     axes, channels = gy.ndim - 2, w.shape[1]
-    taps = torch.tensor([3, 1, 2, 0], device=w.device)
+    taps = torch.tensor([2, 0, 3, 1], device=w.device)
     kernel = w
     for axis in range(axes):
         kernel = kernel.index_select(2 + 2 * axis, taps).unflatten(2 + 2 * axis, (2, 2))
@@ -129,8 +132,7 @@ def _upsampled(gy: torch.Tensor, w: torch.Tensor, shape: torch.Size) -> torch.Te
     y = torch.convolution(gy, kernel, None, *_arguments(gy, (1,) * axes, (1,) * axes))
     steps = y.shape[2:]
     y = y.reshape(gy.shape[0], channels, *(2,) * axes, *steps)
-    # Interleave t and parity; the second parity belongs to 2t - 1, hence the flip and the offset.
-    y = y.flip(tuple(range(2, 2 + axes)))
+    # Along each axis the values run 2t-1, 2t, 2t+1, ...: t outside, parity inside.
     order = [item for axis in range(axes) for item in (2 + axes + axis, 2 + axis)]
     y = y.permute(0, 1, *order).reshape(gy.shape[0], channels, *[2 * n for n in steps])
     for axis, size in enumerate(shape[2:]):
@@ -156,7 +158,7 @@ class _WeightGradient(Function):
         gy, x = ctx.saved_tensors
         ggy = gx = None
         if ctx.needs_input_grad[0]:
-            ggy = _Convolution.apply(x, u, ctx.stride, ctx.padding)
+            ggy = _Convolution.apply(x, u, None, ctx.stride, ctx.padding)
         if ctx.needs_input_grad[1]:  # third derivatives; never on the way of a training step
             gx = _InputGradient.apply(gy, u, x.shape, ctx.stride, ctx.padding)
         return ggy, gx, None, None, None
@@ -222,9 +224,7 @@ class _TwiceMixin:
         plain = torch.is_autocast_enabled(x.device.type) or not torch.is_grad_enabled()
         if plain or not self._known():
             return super().forward(x)  # type: ignore[misc]
-        y = _Convolution.apply(x, self.weight, self.stride, self.padding)  # type: ignore[attr-defined]
-        bias = self.bias  # type: ignore[attr-defined]
-        return y if bias is None else y + bias.reshape(1, -1, *(1,) * (x.ndim - 2))
+        return _Convolution.apply(x, self.weight, self.bias, self.stride, self.padding)  # type: ignore[attr-defined]
 
     def _known(self: Any) -> bool:
         undilated = self.groups == 1 and set(self.dilation) == {1}
