@@ -29,22 +29,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("demo"))
     parser.add_argument("--subjects", type=int, default=60, help="per class")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--lesions", default="tumour", help="ms, tumour or mixed")
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     started = time.perf_counter()
     out: Path = args.out
     table, bundle = out / "cohort" / "cohort.csv", out / "bundle"
     count, seed = str(args.subjects), str(args.seed)
-    jobs = "2"
     run(
         *("simulate", str(out / "cohort"), "--healthy", count, "--pathological", count),
-        *("--seed", seed, "--jobs", jobs),
+        *("--lesions", args.lesions, "--seed", seed, "--jobs", "2"),
     )
     run("cohort", str(table))
     run(
         *("train", str(table), "--out", str(bundle), "--epochs", str(args.epochs)),
-        *("--seed", seed, "--overwrite"),
+        *("--batch-size", "4", "--seed", seed, "--overwrite"),
     )
     test = [case for case in read_cohort(table, check_images=False).in_split("test") if case.label]
     images = [str(case.channels["FLAIR"]) for case in test[:3]]

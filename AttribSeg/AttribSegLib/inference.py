@@ -137,7 +137,9 @@ def predict_volume(
         Image(channel, geometry).resample(grid, background=background).array for channel in array
     ]
     prediction = predict(bundle, np.stack(moved)[None].astype(np.float32), device=device)[0]
-    back = Image(prediction.attribution, grid).resample(geometry)
+    # Where the network saw nothing the map takes its least value: a threshold may be below zero.
+    least = float(prediction.attribution.min())
+    back = Image(prediction.attribution, grid).resample(geometry, background=least)
     return Prediction(prediction.logit, back.array.astype(np.float32))
 
 
@@ -204,7 +206,9 @@ def predict_slices(
             result[:, :, k] = prediction.attribution[:, :, 0]
             row = {"slice": k, "logit": prediction.logit, "probability": prediction.probability}
             rows.append(row)
-    back = Image(result, grid).resample(geometry).array.astype(np.float32)
+    least = float(result[:, :, indices].min())  # as in `predict_volume`
+    result[:, :, [k for k in range(result.shape[2]) if k not in indices]] = least
+    back = Image(result, grid).resample(geometry, background=least).array.astype(np.float32)
     return Prediction(max(row["logit"] for row in rows), back), rows
 
 

@@ -75,7 +75,7 @@ class AttributionRecipe:
         stops.
     background, clip : float
         Value outside the brain, and limit of intensities, after standardisation; a clip of 0
-        stands for none.
+        stands for none. About -3 is where the signal of a standardised brain is zero.
     augmentation : AugmentationOptions
 
     Raises
@@ -87,9 +87,9 @@ class AttributionRecipe:
     name: ClassVar[str] = "attribution"
 
     constraint: str = "unsup"
-    alpha: float = 0.1
+    alpha: float = 0.05
     alpha_delay: float = 0.0
-    alpha_warmup: float = 0.0
+    alpha_warmup: float = 0.25
     alpha_scale: str = "voxels"
     constraint_region: str = "image"
     width: float = 0.25
@@ -101,12 +101,12 @@ class AttributionRecipe:
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     schedule: str = "cosine"
-    average: float = 0.0
-    batch_size: int = 16
+    average: float = 0.95
+    batch_size: int = 8
     epochs: int = 20
     patience: int = 0
-    background: float = 0.0
-    clip: float = 0.0
+    background: float = -3.0
+    clip: float = 3.0
     augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
 
     def __post_init__(self) -> None:

@@ -39,11 +39,11 @@ class AugmentationOptions:
         patients are few.
     """
 
-    brightness: tuple[float, float] = (0.5, 2.0)
+    brightness: tuple[float, float] = (0.8, 1.25)
     flip: float = 0.5
     elastic: float = 0.3
     elastic_amplitude: float = 0.06
-    affine: float = 0.0
+    affine: float = 0.3
 
     def __post_init__(self) -> None:
         try:
@@ -61,7 +61,7 @@ class AugmentationOptions:
 
 
 #: Images as they are.
-NO_AUGMENTATION = AugmentationOptions(brightness=(1.0, 1.0), flip=0.0, elastic=0.0)
+NO_AUGMENTATION = AugmentationOptions(brightness=(1.0, 1.0), flip=0.0, elastic=0.0, affine=0.0)
 
 #: Control points of the elastic field along each axis.
 _CONTROL_POINTS = 5

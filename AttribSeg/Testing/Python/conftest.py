@@ -179,7 +179,7 @@ def tiny_bundle() -> Callable[..., Any]:
         from AttribSegLib.recipes.attribution import AttributionRecipe
         from AttribSegLib.thresholds import USER, Threshold
 
-        made = AttributionRecipe(**{"width": 0.05, **recipe})
+        made = AttributionRecipe(**{"width": 0.05, "background": 0.0, "clip": 0.0, **recipe})
         torch.manual_seed(seed)
         network = made.build(in_channels=len(channels), dimensions=dimensions).eval()
         thresholds = {

@@ -24,7 +24,7 @@ def case(dimensions, *, channels=2, background=0.0, seed=0):
 
 
 def make(dimensions, *, flip_axis=0, background=0.0, **options):
-    chosen = {"brightness": (1.0, 1.0), "flip": 0.0, "elastic": 0.0} | options
+    chosen = {"brightness": (1.0, 1.0), "flip": 0.0, "elastic": 0.0, "affine": 0.0} | options
     return Augmentation(
         AugmentationOptions(**chosen), SIZES[dimensions], flip_axis=flip_axis, background=background
     )

@@ -8,6 +8,7 @@ from AttribSegLib.cases import (
     CaseLoader,
     PreparedCase,
     common_grid,
+    crop_to_brains,
     iterate_cases,
     load_cases,
     prepare_channels,
@@ -267,3 +268,33 @@ def test_the_same_image_with_other_masks_is_another_volume(folder):
     assert masked.brain.sum() < plain.brain.sum()
     assert loader(case_of(folder, lesions=folder / "lesions.nii.gz")).lesions.any()
     assert loader(case_of(folder)).lesions is None
+
+
+def test_crop_keeps_every_brain_at_its_place():
+    grid = Geometry((90, 70, 100), (2.0, 2.0, 2.0), (-90.0, 126.0, -72.0), np.diag([1.0, -1, 1]))
+    rng = np.random.default_rng(0)
+    cases = []
+    for number, corner in enumerate([(10, 20, 5), (20, 15, 12)]):
+        brain = np.zeros(grid.size, dtype=bool)
+        brain[tuple(slice(c, c + 30) for c in corner)] = True
+        array = np.where(brain, rng.normal(size=grid.size), -3.0).astype(np.float32)[None]
+        case = Case(str(number), str(number), number, "train", {})
+        cases.append(PreparedCase(case, array, brain, brain.copy(), grid))
+    cropped = crop_to_brains(cases, margin=2)
+    # Box of both brains with its margin, but no axis under 64 voxels.
+    assert cropped[0].geometry.size == (64, 64, 64)
+    for before, after in zip(cases, cropped, strict=True):
+        assert after.geometry.same_grid(cropped[0].geometry)
+        assert after.brain.sum() == before.brain.sum()
+        assert after.lesions.sum() == before.lesions.sum()
+        places = [c.geometry.to_lps(np.argwhere(c.brain)[0]) for c in (before, after)]
+        np.testing.assert_allclose(*places)
+        np.testing.assert_array_equal(after.array[0][after.brain], before.array[0][before.brain])
+
+
+def test_crop_of_a_full_grid_changes_nothing():
+    grid = Geometry((40, 40, 40))
+    brain = np.ones(grid.size, dtype=bool)
+    case = PreparedCase(Case("a", "a", 0, "train", {}), np.ones((1, *grid.size)), brain, None, grid)
+    (same,) = crop_to_brains([case])
+    assert same.geometry.same_grid(grid)

@@ -287,7 +287,7 @@ def test_slices_are_what_the_network_says_of_each(slice_bundle, tiny_brain, tiny
         )
     assert found.logit == max(row["logit"] for row in rows)
     empty = sorted(set(range(geometry.size[2])) - {row["slice"] for row in rows})
-    assert not found.attribution[:, :, empty].any()
+    assert (found.attribution[:, :, empty] == found.attribution.min()).all()
 
 
 def test_slices_of_other_pixels_are_brought_onto_those_of_training(
@@ -345,3 +345,24 @@ def test_no_slice_with_brain(slice_bundle, tiny_geometry):
     brain[5, 5, 5] = True
     with pytest.raises(InputError, match="no slice holds enough brain"):
         predict_slices(slice_bundle(), array, brain, replace(tiny_geometry, direction=np.eye(3)))
+
+
+def test_what_the_network_did_not_see_is_never_segmented(tiny_bundle, tiny_brain):
+    """A threshold may be negative: voxels beyond the grid must not pass it by being zero."""
+    bundle = tiny_bundle()
+    grid = bundle.geometry
+    image, _ = tiny_brain(grid, 1)
+    array, brain, _ = prepare_channels({"FLAIR": image}, None)
+    larger = replace(
+        grid,
+        size=tuple(n + 6 for n in grid.size),
+        origin=tuple(grid.to_lps((-3, -3, -3))),
+    )
+    padded = np.pad(array, [(0, 0), (3, 3), (3, 3), (3, 3)])
+    found = predict_volume(bundle, padded, np.pad(brain, 3), larger)
+    inner = (slice(3, -3),) * 3
+    outside = np.ones(larger.size, dtype=bool)
+    outside[inner] = False
+    assert (found.attribution[outside] == found.attribution.min()).all()
+    exact = predict_volume(bundle, array, brain, grid).attribution
+    np.testing.assert_allclose(found.attribution[inner], exact, rtol=1e-3, atol=1e-5)

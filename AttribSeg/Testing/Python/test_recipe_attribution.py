@@ -252,3 +252,15 @@ def test_errors_name_the_parameter(content, named):
 def test_network_parameters_are_checked_when_it_is_built(parameters):
     with pytest.raises(InputError, match=next(iter(parameters))):
         AttributionRecipe(**parameters).build(in_channels=1, dimensions=2)
+
+
+def test_alpha_waits_then_rises_then_stays():
+    recipe = AttributionRecipe(alpha=0.2, alpha_delay=0.25, alpha_warmup=0.5, epochs=8)
+    shares = [0.0, 0.2, 0.25, 0.5, 0.75, 0.9, 1.0]
+    expected = [0.0, 0.0, 0.0, 0.1, 0.2, 0.2, 0.2]
+    assert [recipe.alpha_at(share) for share in shares] == pytest.approx(expected)
+    assert recipe.first_epoch == 6  # 6 of 8 epochs are over when alpha is all there
+    assert AttributionRecipe(constraint="none", alpha=0.2).alpha_at(1.0) == 0.0
+    at_once = AttributionRecipe(alpha=0.2, alpha_delay=0.0, alpha_warmup=0.0)
+    assert at_once.alpha_at(0.0) == 0.2
+    assert at_once.first_epoch == 1

@@ -51,3 +51,14 @@ def test_no_or_constant_brain_is_refused():
     for size in (3, 6, 7):  # a mean that is not exact must not turn rounding into an image
         with pytest.raises(InputError, match=r"have the value 0\.1"):
             standardise(np.full(size, 0.1), np.ones(size, dtype=bool))
+
+
+def test_clip_limits_outliers_and_nothing_else():
+    rng = np.random.default_rng(0)
+    array = rng.normal(size=(8, 8, 8))
+    array[0, 0, 0] = 100.0
+    brain = np.ones(array.shape, dtype=bool)
+    free, clipped = standardise(array, brain), standardise(array, brain, clip=3.0)
+    assert free[0, 0, 0] > 3
+    np.testing.assert_array_equal(clipped, np.clip(free, -3, 3))
+    np.testing.assert_array_equal(standardise(array, brain, clip=0.0), free)

@@ -21,6 +21,10 @@ RECIPE = AttributionRecipe(
     epochs=4,
     augmentation=NO_AUGMENTATION,
     learning_rate=3e-3,
+    alpha_warmup=0.0,
+    average=0.0,
+    background=0.0,
+    clip=0.0,
 )
 VARIED = AugmentationOptions(flip=0.5, elastic=0.5)
 

@@ -18,7 +18,13 @@ from AttribSegLib.training.augmentation import NO_AUGMENTATION
 from AttribSegLib.training.run import train_bundle
 
 RECIPE = AttributionRecipe(
-    width=0.04, strides=(2, 1, 1, 1), batch_size=4, epochs=2, augmentation=NO_AUGMENTATION
+    width=0.04,
+    strides=(2, 1, 1, 1),
+    batch_size=4,
+    epochs=2,
+    background=0.0,
+    clip=0.0,
+    augmentation=NO_AUGMENTATION,
 )
 ML = 3.0
 

@@ -10,7 +10,7 @@ The voxel size is unknown: the spacing is declared nominal.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,11 @@ def assign_patients(patients: NDArray[np.str_]) -> dict[str, str]:
 
 
 def convert(
-    source: Path, out: Path, *, on_patient: Callable[[int, int], None] | None = None
+    source: Path,
+    out: Path,
+    *,
+    patients: Sequence[str] | None = None,
+    on_patient: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write the cohort; returns its table.
 
@@ -48,6 +52,8 @@ def convert(
         ``lgg_flair_2d.npz``.
     out : Path
         Folder for volumes and ``cohort.csv``.
+    patients : sequence of str, optional
+        These only.
     on_patient : callable, optional
         Called with (done, total).
     """
@@ -57,7 +63,7 @@ def convert(
         tumour = np.unpackbits(content["mask"], axis=-1).astype(bool)
         order = content["slice_index"]
     split = assign_patients(patient)
-    names = np.unique(patient)
+    names = np.unique(patient) if patients is None else np.array(sorted(patients))
     cases: list[Case] = []
     for done, name in enumerate(names, start=1):
         rows = np.flatnonzero(patient == name)
