@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .bundle import Bundle
-from .cases import PreparedCase, iterate_cases
+from .cases import CaseLoader, PreparedCase, iterate_cases
 from .cohort import Case, Cohort
 from .errors import InputError
 from .evaluation import EvaluatedCase, Evaluation, evaluate
@@ -69,17 +69,20 @@ def evaluated_cases(
 ) -> Iterator[EvaluatedCase]:
     """Predict cases one by one: their maps, and what is known of them."""
     recipe = bundle.recipe
+    plain = CaseLoader(background=recipe.background)
     for prepared in iterate_cases(cases, background=recipe.background, clip=recipe.clip):
         order = [list(prepared.case.channels).index(name) for name in bundle.channels]
         array = prepared.array[order]
         prediction = _predict(bundle, prepared, array, device)
+        # The baseline is the plain intensity: a clip serves the network, not a threshold.
+        intensity = plain(prepared.case).array[order[0]] if recipe.clip else array[0]
         yield EvaluatedCase(
             case=prepared.case.case,
             patient=prepared.case.patient,
             label=prepared.case.label,
             probability=prediction.probability,
             logit=prediction.logit,
-            maps={"attribution": prediction.attribution, bundle.intensity_name: array[0]},
+            maps={"attribution": prediction.attribution, bundle.intensity_name: intensity},
             brain=prepared.brain,
             lesions=prepared.lesions,
             geometry=prepared.geometry,

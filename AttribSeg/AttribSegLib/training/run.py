@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ..bundle import Bundle, is_bundle, load_bundle, save_bundle
-from ..cases import PreparedCase, common_grid, crop_to_brains, load_cases
+from ..cases import CaseLoader, PreparedCase, common_grid, crop_to_brains, load_cases
 from ..cohort import Case, Cohort
 from ..errors import InputError
 from ..files import make_folder
@@ -246,13 +246,16 @@ def choose_thresholds(
     masks: list[Any] = []
     volumes: list[float] = []
     nominal = bundle.geometry.nominal
+    plain = CaseLoader(background=bundle.recipe.background)
     for case in validation:
         label = case.case.label
         if label == 1 and case.lesions is None:
             continue
         prediction = predict(bundle, case.array[None], device=device)[0]
         maps["attribution"][label].append(prediction.attribution[case.brain])
-        maps[bundle.intensity_name][label].append(case.array[0][case.brain])
+        # As in the evaluation, the baseline's intensities are not clipped.
+        whole = plain(case.case) if bundle.recipe.clip else case
+        maps[bundle.intensity_name][label].append(whole.array[0][whole.brain])
         if label == 0 and not nominal:
             volumes.append(case.geometry.voxel_volume_ml)
         elif label == 1:

@@ -44,11 +44,12 @@ MAPS = {
 }
 
 
-def evaluate_bundle(folder: Path, cohort: Cohort) -> Evaluation:
+def evaluate_bundle(folder: Path, cohort: Cohort, *, mask_tuned: bool = False) -> Evaluation:
     """Test metrics of a bundle: raw maps and, for all alike, smoothed ones."""
     bundle = load_bundle(folder)
+    thresholds = bundle.alternatives if mask_tuned else bundle.thresholds
     cases = evaluated_cases(bundle, cohort.in_split("test"))
-    return evaluate(with_smoothed(cases, SIGMA), thresholds=bundle.thresholds, split="test")
+    return evaluate(with_smoothed(cases, SIGMA), thresholds=thresholds, split="test")
 
 
 def collect(cohort: Cohort, work: Path) -> dict[str, Any]:
@@ -59,6 +60,7 @@ def collect(cohort: Cohort, work: Path) -> dict[str, Any]:
             folder = work / f"{constraint}-{seed}"
             evaluation = evaluate_bundle(folder, cohort)
             tumour, everything = (evaluation.populations[n] for n in (PATHOLOGICAL, ALL_CASES))
+            tuned = evaluate_bundle(folder, cohort, mask_tuned=True)
             training = load_bundle(folder).record
             names = ("attribution", "FLAIR intensity")
             runs.append(
@@ -87,6 +89,10 @@ def collect(cohort: Cohort, work: Path) -> dict[str, Any]:
                             tumour.maps[name].per_case["auprc"].sd,
                         ]
                         for name in names
+                    },
+                    "mask_tuned_dice": {
+                        key: {name: pooled(tuned.populations[of], name)["dice"] for name in names}
+                        for key, of in (("tumour_slices", PATHOLOGICAL), ("all_slices", ALL_CASES))
                     },
                     "thresholds": {n: t.to_dict() for n, t in evaluation.thresholds.items()},
                     "population": {
@@ -120,24 +126,27 @@ def report(results: dict[str, Any]) -> str:
     def of(constraint: str) -> list[dict[str, Any]]:
         return [run for run in runs if run["constraint"] == constraint]
 
-    def row(label: str, group: list[dict[str, Any]], name: str, population: str) -> list[str]:
-        cells = [label]
-        for metric in ("auprc", "auroc", "auroc10", "dice", "oracle_dice"):
-            values = [run[population][name].get(metric, float("nan")) for run in group]
-            cells.append(mean_and_sd(values) if len(values) > 1 else f"{values[0]:.3f}")
-        return cells
+    def cell(values: list[float]) -> str:
+        return mean_and_sd(values) if len(values) > 1 else f"{values[0]:.3f}"
 
     def table(population: str, suffix: str = "") -> str:
-        rows = [
-            row(MAPS["unsup"], of("unsup"), f"attribution{suffix}", population),
-            row(MAPS["none"], of("none"), f"attribution{suffix}", population),
-            row(MAPS["FLAIR"], of("unsup")[:1], f"FLAIR intensity{suffix}", population),
-        ]
-        head = ["Map", "AUPRC", "AUROC", "AUROC10", "Dice, label-only threshold", "Oracle Dice"]
-        if suffix:
-            rows = [[*cells[:4], cells[5]] for cells in rows]
-            head = [*head[:4], head[5]]
-        return markdown_table(head, rows)
+        metrics = {"AUPRC": "auprc", "AUROC": "auroc", "AUROC10": "auroc10"}
+        if not suffix:
+            metrics["Dice, label-only threshold"] = "dice"
+        rows = []
+        for label, group, raw in (
+            (MAPS["unsup"], of("unsup"), "attribution"),
+            (MAPS["none"], of("none"), "attribution"),
+            (MAPS["FLAIR"], of("unsup")[:1], "FLAIR intensity"),
+        ):
+            found = [run[population][raw + suffix] for run in group]
+            cells = [cell([each[metric] for each in found]) for metric in metrics.values()]
+            if not suffix:
+                cells.append(cell([run["mask_tuned_dice"][population][raw] for run in group]))
+            cells.append(cell([each["oracle_dice"] for each in found]))
+            rows.append([label, *cells])
+        tuned = [] if suffix else ["Dice, mask-tuned on validation"]
+        return markdown_table(["Map", *metrics, *tuned, "Oracle Dice"], rows)
 
     images = markdown_table(
         ["Recipe", "AUROC", "TPR", "TNR", "Class-weighted accuracy"],
