@@ -89,7 +89,7 @@ class AttributionRecipe:
     constraint: str = "unsup"
     alpha: float = 0.05
     alpha_delay: float = 0.0
-    alpha_warmup: float = 0.25
+    alpha_warmup: float = 0.5
     alpha_scale: str = "voxels"
     constraint_region: str = "image"
     width: float = 0.25
