@@ -44,7 +44,7 @@ def main() -> None:
     run("cohort", str(table))
     run(
         *("train", str(table), "--out", str(bundle), "--epochs", str(args.epochs)),
-        *("--batch-size", "4", "--seed", seed, "--overwrite"),
+        *("--batch-size", "4", "--false-positive-ml", "5", "--seed", seed, "--overwrite"),
     )
     test = [case for case in read_cohort(table, check_images=False).in_split("test") if case.label]
     images = [str(case.channels["FLAIR"]) for case in test[:3]]
