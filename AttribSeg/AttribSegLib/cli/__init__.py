@@ -32,7 +32,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog="attribseg",
         description="Segment brain lesions from image-level labels: train a healthy/pathological "
         "classifier whose attributions are constrained, and read the lesions out of it.",
-        epilog="A first run: attribseg simulate cohort && attribseg train cohort/cohort.csv "
+        epilog="A first run: attribseg simulate cohort --lesions tumour && attribseg train "
+        "cohort/cohort.csv "
         "--out bundle && attribseg detect cohort/images/*.nii.gz --bundle bundle --out detections",
     )
     parser.add_argument("--version", action="version", version=f"attribseg {__version__}")

@@ -8,11 +8,14 @@ to a segmentation works on real images, and where it fails.
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
@@ -40,7 +43,7 @@ EXPLANATION = """## What this shows
 The way from training to a segmentation on the image works, and the result is not useful: both maps
 are at chance on both volumes, far below the FLAIR threshold. The classifier itself is the reason.
 On simulated test brains its image AUROC is about 0.62: there is little that an attribution could
-point at. Lesions fill 1 % of the brain or less, F is a mean over patches, and 144 training images
+point at. Lesions fill about 1 % of the brain, F is a mean over patches, and 144 training images
 at a quarter of the published width are too few.
 
 What was tried before these runs, on validation splits of simulated cohorts (one run each, stopped
@@ -145,11 +148,14 @@ def draw(data: Path, work: Path) -> None:
         )
         found = work / "detections" / name
         shutil.copy(found / f"{name}_overlay.png", HERE / f"{name}_overlay.png")
-        mask = read_image(found / f"{name}_lesions.nii.gz")
-        centre = mask.geometry.to_ras([n / 2 for n in mask.geometry.size])
         truth = read_image(data / "ms" / "mni" / name / "lesions.nii.gz")
+        centre = truth.geometry.to_ras([n / 2 for n in truth.geometry.size])
         slices = (truth.array > 0).sum(axis=(0, 1))
-        centre[2] = mask.geometry.to_ras([0, 0, int(slices.argmax())])[2]
+        centre[2] = truth.geometry.to_ras([0, 0, int(slices.argmax())])[2]
+        with (found / f"{name}_lesions.csv").open(encoding="utf-8") as stream:
+            largest = next(csv.DictReader(stream), None)
+        if largest is not None:  # through the largest detection, else where most lesions are
+            centre = np.array([float(largest[f"centre_{axis}_mm"]) for axis in "ras"])
         with HeadlessSlicer() as slicer:
             volume = slicer.load_volume(inbox)
             slicer.load_segmentation(found / f"{name}_lesions.seg.nrrd")
@@ -168,7 +174,8 @@ def report(results: dict[str, Any]) -> str:
 
     def cells(figures: dict[str, float]) -> list[str]:
         keys = ("auprc", "auroc", "auroc10", "dice", "oracle_dice")
-        return [number(figures.get(key, float("nan"))) for key in keys]
+        found = [figures.get(key) for key in keys]  # null in JSON where undefined
+        return [number(float("nan") if value is None else value) for value in found]
 
     head = ["Map", "AUPRC", "AUROC", "AUROC10", "Dice, label-only threshold", "Oracle Dice"]
     sections = []
