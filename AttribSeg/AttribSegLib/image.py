@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
     import torch
 
+    from .transform import Affine
+
 #: Half a millimetre is far below what a reader sees; headers are often rounded to float32.
 _GRID_TOLERANCE_MM = 1e-2
 
@@ -248,7 +250,12 @@ class Image:
         return cls(sitk.GetArrayFromImage(image).transpose(2, 1, 0), geometry)
 
     def resample(
-        self, onto: Geometry, *, interpolation: str = "linear", background: float = 0.0
+        self,
+        onto: Geometry,
+        *,
+        transform: Affine | None = None,
+        interpolation: str = "linear",
+        background: float = 0.0,
     ) -> Image:
         """Resample onto another grid through physical coordinates.
 
@@ -256,6 +263,8 @@ class Image:
         ----------
         onto : Geometry
             Target grid.
+        transform : Affine, optional
+            From this image's physical space to the target's; both are one space without it.
         interpolation : {"linear", "nearest", "bspline"}
             Use nearest for masks; a boolean mask interpolated otherwise is cut at one half.
         background : float
@@ -279,7 +288,7 @@ class Image:
         if interpolation not in kinds:
             raise InputError(f"interpolation {interpolation!r}: expected one of {', '.join(kinds)}")
         onto = replace(onto, nominal=onto.nominal or self.geometry.nominal)
-        if self.geometry.same_grid(onto):
+        if transform is None and self.geometry.same_grid(onto):
             return Image(self.array, onto)
         moving = self.to_sitk()
         if interpolation != "nearest" and not np.issubdtype(self.array.dtype, np.floating):
@@ -290,6 +299,8 @@ class Image:
         resampler.SetOutputOrigin(onto.origin)
         resampler.SetOutputDirection(onto.direction.ravel().tolist())
         resampler.SetInterpolator(kinds[interpolation])
+        if transform is not None:
+            resampler.SetTransform(transform.inverse().to_sitk())
         resampler.SetDefaultPixelValue(float(background))
         result = Image.from_sitk(resampler.Execute(moving), nominal=onto.nominal)
         array = result.array >= 0.5 if self.array.dtype == bool else result.array
