@@ -16,6 +16,7 @@ from . import __version__
 from .errors import InputError
 from .files import make_folder, read_json, write_json
 from .image import Geometry
+from .preprocessing.options import ChainOptions
 from .thresholds import Threshold
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Bundle:
         How the model was trained.
     description : str
         What it was trained on, in words.
+    preprocessing : dict
+        What its images went through (`ChainOptions` in plain form); empty when unknown.
     """
 
     recipe: Recipe
@@ -69,6 +72,7 @@ class Bundle:
     alternatives: dict[str, Threshold] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
     description: str = ""
+    preprocessing: dict[str, Any] = field(default_factory=dict)
 
     @property
     def intensity_name(self) -> str:
@@ -103,6 +107,7 @@ def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
             "alternatives": {name: t.to_dict() for name, t in bundle.alternatives.items()},
             "description": bundle.description,
             "record": bundle.record,
+            "preprocessing": bundle.preprocessing,
         },
     )
     return target
@@ -152,6 +157,8 @@ def load_bundle(folder: str | Path) -> Bundle:
         if "attribution" not in thresholds:
             raise KeyError("attribution")
         alternatives = _thresholds(config.get("alternatives", {}))
+        preprocessing = dict(config.get("preprocessing", {}))
+        ChainOptions.from_dict(preprocessing)
         network = recipe.build(in_channels=len(channels), dimensions=dimensions)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
@@ -170,6 +177,7 @@ def load_bundle(folder: str | Path) -> Bundle:
         alternatives,
         config.get("record", {}),
         config.get("description", ""),
+        preprocessing,
     )
 
 

@@ -19,7 +19,9 @@ from .image import Image
 from .image_io import write_image
 from .inference import predict_slices, predict_volume
 from .lesions import Lesion, lesion_table, remove_small_lesions, write_lesion_table
+from .preprocessing.prepared import Prepared
 from .thresholds import Threshold
+from .transform import write_transform
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class Detection:
         That was applied to the attribution.
     slices : list of dict
         For a volume read slice by slice: index, logit and probability of each.
+    atlas : Detection, optional
+        Of a raw scan: the same detection in atlas space.
+    prepared : Prepared, optional
+        Of a raw scan: how it was brought to the atlas.
     """
 
     image: Image
@@ -51,6 +57,8 @@ class Detection:
     lesions: list[Lesion]
     threshold: Threshold
     slices: list[dict[str, float]] = field(default_factory=list)
+    atlas: Detection | None = None
+    prepared: Prepared | None = None
 
     @property
     def label(self) -> int:
@@ -152,7 +160,8 @@ def write_detection(
     Returns
     -------
     dict of str to Path
-        ``attribution``, ``mask``, ``segmentation``, ``lesions``, ``overlay``, ``summary``.
+        ``attribution``, ``mask``, ``segmentation``, ``lesions``, ``overlay``, ``summary``; for a
+        raw scan also ``atlas``, a folder with the same in atlas space.
 
     Raises
     ------
@@ -203,8 +212,22 @@ def write_detection(
             "threshold": detection.threshold.to_dict(),
             "record": dict(record),
         }
+        if detection.atlas is not None and detection.prepared is not None:
+            names["atlas"] = "atlas"
+            _write_atlas(detection.atlas, detection.prepared, temporary / "atlas", name)
+            summary["preprocessing"] = detection.prepared.summary()
         write_json(temporary / names["summary"], summary)
     return {kind: target / file for kind, file in names.items()}
+
+
+def _write_atlas(detection: Detection, prepared: Prepared, folder: Path, name: str) -> None:
+    """The prepared images, the transforms and the detection in atlas space."""
+    for channel, image in prepared.channels.items():
+        write_image(image, folder / f"{name}_{channel}.nii.gz")
+        write_transform(prepared.transforms[channel], folder / f"{name}_{channel}_to_atlas.tfm")
+    write_image(prepared.brain, folder / f"{name}_brain.nii.gz")
+    write_image(detection.attribution, folder / f"{name}_attribution.nii.gz")
+    write_image(detection.mask, folder / f"{name}_lesions.nii.gz")
 
 
 def _slices_table(rows: list[dict[str, float]]) -> str:

@@ -20,12 +20,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "images",
         nargs="+",
         metavar="IMAGE",
-        help="skull-stripped image on the atlas; for several channels FLAIR=a.nii.gz,T1=b.nii.gz",
+        help="raw scan, or skull-stripped image on the atlas; for several channels "
+        "FLAIR=a.nii.gz,T1=b.nii.gz (a T1 beside the bundle's channels helps the registration)",
     )
     parser.add_argument("--bundle", type=Path, required=True, help="bundle folder")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument(
         "--brain", type=Path, help="brain mask, for one image (default: from its background)"
+    )
+    parser.add_argument(
+        "--preprocess",
+        choices=("auto", "none"),
+        default="auto",
+        help="auto: raw scans go through the chain that the bundle expects, results come back to "
+        "their own space; none: images are taken as they are",
     )
     parser.add_argument("--minimum-ml", type=float, default=0.0, help="drop smaller lesions, in mL")
     parser.add_argument(
@@ -128,6 +136,7 @@ def _detect_one(
     from ..detection import detect, write_detection
     from ..errors import InputError
     from ..image_io import read_image
+    from ..native_detection import detect_native, needs_preprocessing
     from ..provenance import file_hash, record
     from ..thresholds import Threshold
 
@@ -138,20 +147,21 @@ def _detect_one(
                 + ",".join(f"{channel}=FILE" for channel in bundle.channels)
             )
         files = {bundle.channels[0]: files[""]}
+    nominal = args.nominal_spacing or bundle.geometry.nominal
+    channels = {key: read_image(path, nominal=nominal) for key, path in files.items()}
+    raw = args.preprocess == "auto" and not nominal and needs_preprocessing(bundle, channels)
     unknown = [channel for channel in files if channel not in bundle.channels]
-    if unknown:
+    if unknown and not raw:
         raise InputError(
             f"{files[unknown[0]]}: channel {unknown[0]} is not the bundle's; it was trained on "
             f"{', '.join(bundle.channels)}"
         )
-    nominal = args.nominal_spacing or bundle.geometry.nominal
-    channels = {key: read_image(path, nominal=nominal) for key, path in files.items()}
     brain = None if args.brain is None else read_image(args.brain, nominal=nominal)
     threshold = bundle.thresholds["attribution"]
     if args.threshold is not None:
         threshold = Threshold(args.threshold, "user", {}, "given on the command line")
     try:
-        detection = detect(
+        detection = (detect_native if raw else detect)(
             bundle,
             channels,
             brain=brain,
@@ -173,6 +183,8 @@ def _detect_one(
     return {
         "event": "case",
         "case": name,
+        "preprocessed": raw,
+        "warnings": list(detection.prepared.warnings) if detection.prepared else [],
         "probability": detection.probability,
         "class": "pathological" if detection.label else "healthy",
         "lesions": len(detection.lesions),
@@ -201,3 +213,5 @@ def _report(event: dict[str, Any], *, as_json: bool) -> None:
             f"{event['lesions']} lesions{volume} -> {event['files']['segmentation']}",
             flush=True,
         )
+        for warning in event["warnings"]:
+            print(f"  look at this case: {warning}", flush=True)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..files import read_json
 from ..image import mni152_geometry
+
+#: Beside the table of a preprocessed cohort: how its images were made.
+RECORD_NAME = "preprocessing.json"
 
 #: All steps, in the order they run (METHODS 1).
 STEPS = ("interslice", "registration", "brain", "n4", "match", "standardise")
@@ -102,3 +107,26 @@ class ChainOptions:
         if unknown:
             raise InputError(f"preprocessing option {unknown[0]!r}: expected {', '.join(known)}")
         return cls(**{**content, "steps": tuple(content.get("steps", DEFAULT_STEPS))})
+
+
+def recorded_options(table: str | Path) -> dict[str, Any]:
+    """What the images of a cohort went through, in plain form; empty when it was not recorded.
+
+    Parameters
+    ----------
+    table : path
+        The cohort's CSV; `RECORD_NAME` is looked for beside it.
+
+    Raises
+    ------
+    InputError
+        If the record is damaged.
+    """
+    path = Path(table).absolute().parent / RECORD_NAME
+    if not path.is_file():
+        return {}
+    content = read_json(path)
+    try:
+        return ChainOptions.from_dict(content["options"]).to_dict()
+    except (InputError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a record of preprocessing ({error})") from error

@@ -20,7 +20,8 @@ from .atlas import Atlas
 from .pose_search import Pose, antialiased, brain_bright, search_poses
 
 #: Starts that are refined, and how far apart their rotations are at least, degrees.
-_STARTS = 4
+_STARTS = 8
+_CANDIDATES = 400
 _APART = 25.0
 
 #: Points of the metric; a rigid or affine transform needs no more.
@@ -28,7 +29,7 @@ _SAMPLES = 15_000
 
 #: Determinants and anisotropies of adult brains on ICBM152: 1.0 to 2.2 litres, and 10 % of scale.
 _DETERMINANT = (0.75, 2.6)
-_ANISOTROPY = 1.35
+_ANISOTROPY = 1.25
 
 #: Share of the variance around the brain that the atlas's tissues explain, below which a result is
 #: doubtful, and how much better than the best other pose it must be
@@ -89,7 +90,7 @@ def register_to_atlas(
         image = image.with_array(np.where(inside, image.array, image.array[~inside].min()))
     coarse = shrunken(image, 4.0)
     refined = []
-    for pose in _distinct(search_poses(image, atlas, keep=40)):
+    for pose in _distinct(search_poses(image, atlas, keep=_CANDIDATES)):
         start = _align(atlas, coarse, pose.transform, voxel=8.0, rigid=True, rounds=2, seed=seed)
         start = _align(atlas, coarse, start, voxel=4.0, rigid=True, rounds=1, seed=seed)
         refined.append(Pose(start, correlation_ratio(coarse, atlas, start)))

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 
+#: Interquartile range of the standard normal distribution.
+_NORMAL_IQR = 1.3489795
+
 
 def standardise(
     array: NDArray[Any],
@@ -16,6 +19,7 @@ def standardise(
     *,
     background: float = 0.0,
     clip: float = 0.0,
+    robust: bool = False,
 ) -> NDArray[np.float32]:
     """Standardise an image over its brain voxels (thesis ch. 1, III.2).
 
@@ -28,6 +32,9 @@ def standardise(
     clip : float
         Values further than this from the mean, in standard deviations, are set to this distance:
         a handful of very bright or dark voxels then cannot stand for the class. 0 clips nothing.
+    robust : bool
+        Median and interquartile range instead of mean and standard deviation (of the same size
+        for a normal distribution), which large bright lesions hardly move.
 
     Returns
     -------
@@ -36,7 +43,7 @@ def standardise(
     Raises
     ------
     InputError
-        If the brain is empty or all its voxels are equal.
+        If the brain is empty or all its voxels (half of them, when robust) are equal.
 
     Examples
     --------
@@ -50,6 +57,12 @@ def standardise(
     if inside.min() == inside.max():
         raise InputError(f"all brain voxels have the value {inside[0]:g}; an image was expected")
     result = np.full(array.shape, background, dtype=np.float32)
-    inside = (inside - inside.mean()) / inside.std()
+    if robust:
+        low, centre, high = np.percentile(inside, (25, 50, 75))
+        if low == high:
+            raise InputError(f"half of the brain voxels have the value {low:g}; do not use robust")
+        inside = (inside - centre) / ((high - low) / _NORMAL_IQR)
+    else:
+        inside = (inside - inside.mean()) / inside.std()
     result[brain] = np.clip(inside, -clip, clip) if clip else inside
     return result

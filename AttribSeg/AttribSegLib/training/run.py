@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..files import make_folder
 from ..image import Geometry
 from ..inference import predict
+from ..preprocessing.options import recorded_options
 from ..provenance import record
 from ..recipes import Recipe
 from ..thresholds import (
@@ -144,6 +145,7 @@ def train_bundle(
             geometry=geometry,
             thresholds={},
             description=_describe(cohort, trainer.dimensions),
+            preprocessing=recorded_options(cohort.source),
         )
         if process.leads:
             thresholds, alternatives = choose_thresholds(

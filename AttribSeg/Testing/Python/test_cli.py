@@ -113,6 +113,8 @@ def test_detect_and_its_events(tmp_path, trained_folder, tiny_table, capsys):
         assert event.keys() == {
             "event",
             "case",
+            "preprocessed",
+            "warnings",
             "probability",
             "class",
             "lesions",

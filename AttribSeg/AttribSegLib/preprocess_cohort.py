@@ -1,0 +1,253 @@
+"""Preprocessing of whole cohorts: in parallel, resumable, one failure never stops the rest."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .cohort import Case, Cohort, write_cohort
+from .errors import InputError
+from .files import atomic_folder, make_folder, read_json, write_json, write_text
+from .image_io import read_image, write_image
+from .preprocessing.chain import prepare
+from .preprocessing.options import RECORD_NAME, ChainOptions
+from .provenance import file_hash, record, versions
+from .transform import write_transform
+
+OnEvent = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What became of one case.
+
+    Attributes
+    ----------
+    case : Case
+        Of the input cohort.
+    status : {"done", "skipped", "failed"}
+        Skipped: done before, with the same inputs and options.
+    reason : str
+        Of a failure.
+    warnings : tuple of str
+    quality : dict of float
+    seconds : float
+    """
+
+    case: Case
+    status: str
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+    quality: dict[str, float] | None = None
+    seconds: float = 0.0
+
+
+def preprocess_cohort(
+    cohort: Cohort,
+    out: str | Path,
+    options: ChainOptions,
+    *,
+    jobs: int = 1,
+    force: bool = False,
+    on_event: OnEvent | None = None,
+) -> list[CaseResult]:
+    """Prepare every case of a cohort and write a new cohort of the results.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Of raw volumes, one per channel.
+    out : path
+        Gets ``cases/NAME/`` per case, and at the end ``cohort.csv``, ``quality.csv`` and
+        ``preprocessing.json``, which tells a bundle trained on this cohort what to expect.
+    options : ChainOptions
+    jobs : int
+        Processes that work at the same time, one case each.
+    force : bool
+        Also cases that were done before with the same inputs and options.
+    on_event : callable, optional
+        Called with ``{"event": "progress", "done", "total", "case", "status", "seconds_left"}``;
+        whatever it raises stops the run, and cases that are done stay.
+
+    Returns
+    -------
+    list of CaseResult
+        In the order of the cohort.
+
+    Raises
+    ------
+    InputError
+        If the cohort holds slices or nominal spacings, or all cases failed.
+    """
+    if jobs < 1:
+        raise InputError(f"jobs {jobs}: at least one process was expected")
+    for case in cohort.cases:
+        if case.slice is not None or case.nominal_spacing:
+            raise InputError(
+                f"case {case.case}: slices and images of unknown voxel size cannot be "
+                "preprocessed; whole volumes with their true geometry were expected"
+            )
+    folder = make_folder(out)
+    (folder / "cohort.csv").unlink(missing_ok=True)
+    tasks = [_Task(case, folder / "cases" / case.case, options, force) for case in cohort.cases]
+    start = time.monotonic()
+    found: dict[str, CaseResult] = {}
+    for done, result in enumerate(_run_all(tasks, jobs), start=1):
+        found[result.case.case] = result
+        if on_event is not None:
+            left = (time.monotonic() - start) / done * (len(tasks) - done)
+            on_event(
+                {
+                    "event": "progress",
+                    "done": done,
+                    "total": len(tasks),
+                    "case": result.case.case,
+                    "status": result.status,
+                    "reason": result.reason,
+                    "warnings": list(result.warnings),
+                    "seconds_left": round(left, 1),
+                }
+            )
+    results = [found[case.case] for case in cohort.cases]
+    write_text(folder / "quality.csv", _quality_table(results))
+    good = [result.case for result in results if result.status != "failed"]
+    if not good:
+        raise InputError(f"{cohort.source}: every case failed; the first: {results[0].reason}")
+    content = {"options": options.to_dict(), "versions": versions(), "source": cohort.source}
+    write_json(folder / RECORD_NAME, content)
+    prepared = tuple(_prepared_case(case, folder / "cases" / case.case) for case in good)
+    write_cohort(Cohort(prepared, cohort.channels, str(folder)), folder / "cohort.csv")
+    return results
+
+
+@dataclass(frozen=True)
+class _Task:
+    case: Case
+    folder: Path
+    options: ChainOptions
+    force: bool
+
+
+def _run_all(tasks: list[_Task], jobs: int) -> Iterator[CaseResult]:
+    if jobs == 1 or len(tasks) == 1:
+        yield from map(_run_case, tasks)
+        return
+    # Forking after SimpleITK has started threads can hang.
+    with ProcessPoolExecutor(
+        min(jobs, len(tasks)), mp_context=get_context("spawn"), initializer=_limit, initargs=(jobs,)
+    ) as pool:
+        futures = [pool.submit(_run_case, task) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _limit(jobs: int) -> None:
+    """Share the cores between the processes."""
+    import os
+
+    import SimpleITK as sitk
+
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(max((os.cpu_count() or 1) // jobs, 1))
+
+
+def _run_case(task: _Task) -> CaseResult:
+    """Prepare one case; whatever goes wrong is its result, not an error."""
+    start = time.monotonic()
+    try:
+        done = _process(task)
+    except Exception as error:  # one case never stops the rest
+        reason = str(error) if isinstance(error, InputError) else repr(error)
+        return CaseResult(task.case, "failed", f"{task.case.case}: {reason}")
+    return replace(done, seconds=round(time.monotonic() - start, 2))
+
+
+def _process(task: _Task) -> CaseResult:
+    case = task.case
+    files = [*case.channels.values(), case.brain, case.lesions]
+    inputs = {str(path): file_hash([path]) for path in files if path is not None}
+    key = _key(list(inputs.values()), task.options)
+    target = task.folder / f"{case.case}.json"
+    if target.is_file() and not task.force:
+        known = read_json(target)
+        if known.get("key") == key:
+            return CaseResult(case, "skipped", "", tuple(known["warnings"]), known["quality"])
+    channels = {name: read_image(path) for name, path in case.channels.items()}
+    brain = None if case.brain is None else read_image(case.brain)
+    prepared = prepare(channels, task.options, brain=brain)
+    with atomic_folder(task.folder) as folder:
+        for name, image in prepared.channels.items():
+            write_image(image, folder / f"{case.case}_{name}.nii.gz")
+            write_transform(prepared.transforms[name], folder / f"{case.case}_{name}_to_atlas.tfm")
+        write_image(prepared.brain, folder / f"{case.case}_brain.nii.gz")
+        if case.lesions is not None:
+            lesions = read_image(case.lesions)
+            grid = next(
+                (n for n, i in channels.items() if i.geometry.same_grid(lesions.geometry)),
+                next(iter(channels)),
+            )
+            mask = prepared.to_atlas(lesions.with_array(lesions.array != 0), grid)
+            write_image(mask, folder / f"{case.case}_lesions.nii.gz")
+        details = {
+            "key": key,
+            "warnings": list(prepared.warnings),
+            "quality": prepared.quality,
+            "preprocessing": prepared.summary(),
+            "record": record(inputs_sha256=inputs, options=task.options.to_dict()),
+        }
+        write_json(folder / f"{case.case}.json", details)
+    return CaseResult(case, "done", "", prepared.warnings, prepared.quality)
+
+
+def _key(hashes: list[str], options: ChainOptions) -> str:
+    """What a result depends on: the files, the options (with what they name) and the version."""
+    named = [file_hash([Path(p)]) for p in (options.atlas, options.reference) if p]
+    content = [hashes, options.to_dict(), named, __version__]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _prepared_case(case: Case, folder: Path) -> Case:
+    def path(kind: str) -> Path:
+        return folder / f"{case.case}_{kind}.nii.gz"
+
+    return replace(
+        case,
+        channels={name: path(name) for name in case.channels},
+        brain=path("brain"),
+        lesions=None if case.lesions is None else path("lesions"),
+    )
+
+
+def _quality_table(results: list[CaseResult]) -> str:
+    """One row per case, the doubtful ones first."""
+    order = sorted(results, key=lambda r: (r.status != "failed", not r.warnings, r.case.case))
+    figures = sorted({name for result in results for name in result.quality or {}})
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["case", "status", "seconds", "warnings", "reason", *figures])
+    for result in order:
+        quality = result.quality or {}
+        cells = [f"{quality[name]:.4g}" if name in quality else "" for name in figures]
+        writer.writerow(
+            [
+                result.case.case,
+                "flagged" if result.warnings else result.status,
+                result.seconds,
+                "; ".join(result.warnings),
+                result.reason,
+                *cells,
+            ]
+        )
+    return stream.getvalue()
