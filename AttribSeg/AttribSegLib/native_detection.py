@@ -23,6 +23,10 @@ from .thresholds import Threshold
 #: the image counts as registered. Brains registered rigidly reach 0.7, unregistered ones less.
 _REGISTERED = 0.65
 
+#: Share of it that lies in the atlas's brain or the ring around it; of a head on a black background
+#: much less does.
+_WITHIN = 0.93
+
 
 def expected_options(bundle: Bundle) -> ChainOptions:
     """How images must be prepared for a bundle.
@@ -64,7 +68,10 @@ def needs_preprocessing(bundle: Bundle, channels: Mapping[str, Image]) -> bool:
             return True
         there = brain.resample(atlas.brain.geometry).array
         both = 2 * (there & atlas.brain.array).sum()
-        if both < _REGISTERED * (there.sum() + atlas.brain.array.sum()):
+        overlap = both / (there.sum() + atlas.brain.array.sum())
+        within = (there & (atlas.tissue.array > 0)).sum() * atlas.brain.geometry.voxel_volume_ml
+        whole = brain.array.sum() * image.geometry.voxel_volume_ml
+        if overlap < _REGISTERED or within < _WITHIN * whole:
             return True
     return False
 

@@ -158,12 +158,12 @@ def test_one_bad_case_does_not_stop_the_others(raw_cohort, tmp_path, capsys):
     image = read_image(cohort.cases[0].channels["FLAIR"])
     write_image(image.with_array(0 * image.array), tmp_path / "zero.nii.gz")
     (tmp_path / "damaged.nii.gz").write_bytes(b"\x1f\x8bnothing")
-    good = cohort.cases[1].channels["FLAIR"].as_posix()
+    good, other = (case.channels["FLAIR"].as_posix() for case in cohort.cases[1:3])
     table = tmp_path / "c.csv"
     table.write_text(
         "case,patient,label,split,FLAIR\n"
         f"a,a,0,train,zero.nii.gz\nb,b,1,train,damaged.nii.gz\nc,c,1,train,{good}\n"
-        f"d,d,0,train,{good}\n"
+        f"d,d,0,train,{other}\n"
     )
     assert run(table, tmp_path / "out", "--steps", "standardise") == 2
     errors = capsys.readouterr().err
