@@ -23,8 +23,9 @@ from .atlas import Atlas, load_atlas
 from .background import brain_from_background
 from .options import ChainOptions
 from .prepared import Prepared, StepRecord
-from .registration import Registration, coverage, register_to_atlas
+from .registration import Registration, register_to_atlas
 from .scan import check_scan
+from .tissue_fit import coverage
 
 #: Channels that the others are registered to: the first of these that the case has.
 _REFERENCES = ("T1", "T1W", "T1CE")

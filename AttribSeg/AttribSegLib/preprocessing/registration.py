@@ -1,31 +1,27 @@
 """Registration of a scan to the atlas: an affine transform, wherever the scan starts from.
 
-SimpleITK optimises; where it starts is searched over all rotations (`pose_search`). The fixed
-image is the atlas's tissue maps painted with the intensities that the scan itself shows in them,
-so that one robust metric (correlation) serves every contrast, and a skull-stripped atlas serves a
-head: the ring around its brain is painted as dark as the skull.
+Where it starts is searched over all rotations (`pose_search`); the best of them are refined as
+rigid poses with a scale (`tissue_fit`), the best of those as affine transforms (`affine`). What
+comes out is judged, and said to be doubtful where it is.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..image import Geometry, Image
+from ..image import Image
 from ..transform import Affine
+from .affine import levelled, refine_affine
 from .atlas import Atlas
-from .pose_search import Pose, antialiased, brain_bright, search_poses
+from .pose_search import Pose, search_poses
+from .tissue_fit import correlation_ratio, coverage, refine_pose, shrunken
 
 #: Starts that are refined, and how far apart their rotations are at least, degrees.
-_STARTS = 8
+_STARTS = 12
 _CANDIDATES = 400
 _APART = 25.0
-
-#: Points of the metric; a rigid or affine transform needs no more.
-_SAMPLES = 15_000
 
 #: Determinants and anisotropies of adult brains on ICBM152: 1.0 to 2.2 litres, and 10 % of scale.
 _DETERMINANT = (0.75, 2.6)
@@ -88,17 +84,19 @@ def register_to_atlas(
     if brain is not None:
         inside = brain.resample(image.geometry, interpolation="nearest").array != 0
         image = image.with_array(np.where(inside, image.array, image.array[~inside].min()))
-    coarse = shrunken(image, 4.0)
+    coarse, rough = shrunken(image, 4.0), shrunken(image, 8.0)
     refined = []
     for pose in _distinct(search_poses(image, atlas, keep=_CANDIDATES)):
-        start = _align(atlas, coarse, pose.transform, voxel=8.0, rigid=True, rounds=2, seed=seed)
-        start = _align(atlas, coarse, start, voxel=4.0, rigid=True, rounds=1, seed=seed)
+        start = refine_pose(rough, atlas, pose.transform)
         refined.append(Pose(start, correlation_ratio(coarse, atlas, start)))
     refined.sort(key=lambda pose: -pose.score)
     best = refined[0].transform
     others = [pose.score for pose in refined if _far(pose.transform, best, atlas)]
-    best = _align(atlas, coarse, best, voxel=4.0, rigid=False, rounds=2, seed=seed)
-    best = _align(atlas, shrunken(image, 2.0), best, voxel=2.0, rigid=False, rounds=2, seed=seed)
+    best = refine_pose(coarse, atlas, best)
+    level = levelled(coarse, atlas, best)
+    best = refine_affine(level, atlas, best, voxel=4.0, seed=seed)
+    level = levelled(shrunken(image, 2.0), atlas, best)
+    best = refine_affine(level, atlas, best, voxel=2.0, seed=seed)
     margin = refined[0].score - max(others, default=0.0)
     return judged(image, atlas, best, margin=margin)
 
@@ -106,7 +104,9 @@ def register_to_atlas(
 def judged(image: Image, atlas: Atlas, transform: Affine, *, margin: float) -> Registration:
     """Quality figures of a transform to the atlas, and warnings where they are out of bounds."""
     quality = {
-        "score": correlation_ratio(shrunken(image, 4.0), atlas, transform),
+        "score": correlation_ratio(
+            levelled(shrunken(image, 4.0), atlas, transform), atlas, transform
+        ),
         "margin": margin,
         "determinant": transform.determinant,
         "anisotropy": transform.anisotropy,
@@ -139,51 +139,6 @@ def judged(image: Image, atlas: Atlas, transform: Affine, *, margin: float) -> R
     return Registration(transform, quality, tuple(warnings))
 
 
-def shrunken(image: Image, voxel: float, *, fold: bool = True) -> Image:
-    """`brain_bright` of an image on a grid of about ``voxel`` mm along its own axes."""
-    old = image.geometry
-    spacing = np.maximum(old.spacing, voxel)
-    extent = np.array(old.size) * old.spacing
-    size = np.maximum(np.ceil(extent / spacing - 1e-6).astype(int), 1)
-    first = (extent - (size - 1) * spacing) / 2 - np.array(old.spacing) / 2
-    origin = np.array(old.origin) + old.direction @ first
-    grid = Geometry(tuple(size), tuple(spacing), tuple(origin), old.direction)
-    return antialiased(brain_bright(image, fold=fold), voxel).resample(grid)
-
-
-def correlation_ratio(moving: Image, atlas: Atlas, transform: Affine) -> float:
-    """Share of an image's variance in and around the brain that the atlas's tissues explain.
-
-    Parameters
-    ----------
-    moving : Image
-        From `shrunken`.
-    atlas : Atlas
-    transform : Affine
-        From the image's space to the atlas.
-
-    Returns
-    -------
-    float
-        0 to 1; 0 where less than a third of the brain is in the field of view.
-    """
-    from scipy import ndimage
-
-    points, tissue = _tissue_points(atlas)
-    ijk = moving.geometry.to_ijk(transform.inverse()(points))
-    seen = ((ijk >= -0.5) & (ijk <= np.array(moving.geometry.size) - 0.5)).all(axis=1)
-    if seen.mean() < 1 / 3:
-        return 0.0
-    values = ndimage.map_coordinates(moving.array, ijk[seen].T, order=1, mode="nearest")
-    tissue = tissue[seen]
-    within = 0.0
-    for label in (1, 2, 3):
-        members = values[tissue == label]
-        within += float(members.var() * len(members)) if len(members) else 0.0
-    total = float(values.var() * len(values))
-    return 1 - within / total if total > 0 else 0.0
-
-
 def _distinct(poses: list[Pose]) -> list[Pose]:
     """The best poses that differ in rotation, at most `_STARTS`."""
     chosen: list[Pose] = []
@@ -202,93 +157,3 @@ def _far(transform: Affine, other: Affine, atlas: Atlas) -> bool:
     points = atlas.points()
     moved = transform(other.inverse()(points))
     return float(np.linalg.norm(moved - points, axis=1).mean()) > 15.0
-
-
-def coverage(native: Geometry, atlas: Atlas, transform: Affine) -> float:
-    """Share of the atlas's brain that lies in a field of view."""
-    ijk = native.to_ijk(transform.inverse()(atlas.points()))
-    return float(((ijk >= -0.5) & (ijk <= np.array(native.size) - 0.5)).all(axis=1).mean())
-
-
-@lru_cache(maxsize=2)
-def _tissue_points(atlas: Atlas) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-    """Random points of the brain and its ring, LPS mm, and their tissue."""
-    voxels = np.argwhere(atlas.tissue.array)
-    voxels = voxels[np.random.default_rng(0).choice(len(voxels), 20_000)]
-    return atlas.tissue.geometry.to_lps(voxels), atlas.tissue.array[tuple(voxels.T)]
-
-
-@lru_cache(maxsize=6)
-def _tissue_fractions(atlas: Atlas, voxel: float) -> tuple[Geometry, NDArray[np.float32]]:
-    """Fractions of dark, grey and white on a coarse grid, shape (3, I, J, K)."""
-    old = atlas.tissue.geometry
-    size = [int(np.ceil(n * s / voxel)) for n, s in zip(old.size, old.spacing, strict=True)]
-    grid = Geometry((size[0], size[1], size[2]), (voxel,) * 3, old.origin, old.direction)
-    maps = [atlas.tissue.with_array(atlas.tissue.array == label) for label in (1, 2, 3)]
-    return grid, np.stack([antialiased(one, voxel).resample(grid).array for one in maps])
-
-
-def _align(
-    atlas: Atlas,
-    moving: Image,
-    start: Affine,
-    *,
-    voxel: float,
-    rigid: bool,
-    rounds: int,
-    seed: int,
-) -> Affine:
-    """Alternate between painting the tissues and optimising the transform.
-
-    Parameters
-    ----------
-    rigid : bool
-        Rotation, shift and one scale only.
-    """
-    grid, fractions = _tissue_fractions(atlas, voxel)
-    region = fractions.sum(axis=0) > 0.5
-    transform = start
-    for _ in range(rounds):
-        values = moving.resample(grid, transform=transform, background=np.nan).array
-        seen = region & np.isfinite(values)
-        if seen.sum() < region.sum() / 3:
-            break
-        means = np.linalg.lstsq(fractions[:, seen].T, values[seen], rcond=None)[0]
-        painted = Image(np.tensordot(means, fractions, axes=1).astype(np.float32), grid)
-        transform = _optimise(
-            painted, Image(region, grid), moving, transform, rigid=rigid, seed=seed
-        )
-    return transform
-
-
-def _optimise(
-    fixed: Image, region: Image, moving: Image, start: Affine, *, rigid: bool, seed: int
-) -> Affine:
-    import SimpleITK as sitk
-
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsCorrelation()
-    method.SetMetricFixedMask(region.to_sitk())
-    method.SetMetricSamplingStrategy(method.RANDOM)
-    share = _SAMPLES / fixed.array.size / region.array.mean()
-    method.SetMetricSamplingPercentage(min(1.0, share), seed + 1)
-    method.SetInterpolator(sitk.sitkLinear)
-    # Twelve parameters couple: with longer steps an affine transform folds over.
-    method.SetOptimizerAsRegularStepGradientDescent(2.0 if rigid else 0.5, 0.01, 100, 0.6)
-    method.SetOptimizerScalesFromPhysicalShift()
-    inverse = start.inverse()
-    centre = fixed.geometry.to_lps(np.argwhere(region.array).mean(axis=0))
-    linear = inverse.matrix[:3, :3].ravel().tolist()
-    transform = sitk.Similarity3DTransform() if rigid else sitk.AffineTransform(3)
-    transform.SetCenter(centre.tolist())
-    if isinstance(transform, sitk.Similarity3DTransform):
-        transform.SetMatrix(linear, 1e-4)  # rounding makes it less than exactly a rotation
-    else:
-        transform.SetMatrix(linear)
-    transform.SetTranslation((inverse(centre[None])[0] - centre).tolist())
-    method.SetInitialTransform(transform, inPlace=True)
-    try:
-        method.Execute(fixed.to_sitk(), moving.to_sitk())
-    except RuntimeError:  # the optimiser left the field of view: the start is the better result
-        return start
-    return Affine.from_sitk(transform).inverse()

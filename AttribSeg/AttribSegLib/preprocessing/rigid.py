@@ -7,13 +7,8 @@ import numpy as np
 from ..image import Image
 from ..transform import Affine
 from .atlas import Atlas
-from .registration import (
-    Registration,
-    correlation_ratio,
-    judged,
-    register_to_atlas,
-    shrunken,
-)
+from .registration import Registration, judged, register_to_atlas
+from .tissue_fit import correlation_ratio, shrunken
 
 #: A channel must be explained by the atlas, through the other channel's affine transform, at least
 #: this well for the headers' common space to be believed.

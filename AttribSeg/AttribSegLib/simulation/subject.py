@@ -89,16 +89,8 @@ def simulate_subject(
     check_options(modality, spacing, lesions, scanner_signature)
     if label not in (0, 1):
         raise InputError(f"label {label!r}: 0 (healthy) or 1 (pathological) was expected")
-    root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
-    # Keys rather than spawn(): spawning would change the caller's sequence.
-    streams = [
-        np.random.default_rng(
-            np.random.SeedSequence(root.entropy, spawn_key=(*root.spawn_key, number))
-        )
-        for number in range(7)
-    ]
     shape_rng, tissue_rng, contrast_rng, texture_rng, confounder_rng, lesion_rng, noise_rng = (
-        streams
+        subject_streams(seed)
     )
     geometry, voxel = mni152_geometry(spacing), float(spacing)
 
@@ -147,6 +139,18 @@ def simulate_subject(
             "contrast": {k: round(v, 4) for k, v in asdict(replace(signed)).items()},
         },
     )
+
+
+def subject_streams(seed: int | np.random.SeedSequence) -> list[np.random.Generator]:
+    """Random streams of a subject: of its shape, tissue, contrast and so on."""
+    root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+    # Keys rather than spawn(): spawning would change the caller's sequence.
+    return [
+        np.random.default_rng(
+            np.random.SeedSequence(root.entropy, spawn_key=(*root.spawn_key, number))
+        )
+        for number in range(7)
+    ]
 
 
 def check_options(modality: str, spacing: float, lesions: str, scanner_signature: float) -> None:
