@@ -133,6 +133,7 @@ def read_cohort(
     seed: int = 0,
     fractions: Sequence[float] = (0.6, 0.2, 0.2),
     check_images: bool = True,
+    both_classes: bool = True,
 ) -> Cohort:
     """Read a cohort table and check all of it before anything runs.
 
@@ -146,6 +147,8 @@ def read_cohort(
         Read every file of the table, each once: it exists, is whole, is 3D, has a geometry, is
         not constant, and fits the other files of its case. When false the paths are taken as
         they are.
+    both_classes : bool
+        A table of one class is a fault; not so where nothing is learned from it.
 
     Raises
     ------
@@ -165,6 +168,7 @@ def read_cohort(
         seed=seed,
         fractions=fractions,
         check_images=check_images,
+        both_classes=both_classes,
         faults=faults,
     )
 
@@ -176,6 +180,7 @@ def make_cohort(
     seed: int = 0,
     fractions: Sequence[float] = (0.6, 0.2, 0.2),
     check_images: bool = True,
+    both_classes: bool = True,
     faults: Sequence[Fault] = (),
 ) -> Cohort:
     """Check cases, split them when none has a split yet, and make a cohort of them.
@@ -186,7 +191,7 @@ def make_cohort(
         All with the same channels.
     source : str
         Where they come from, for messages.
-    seed, fractions, check_images
+    seed, fractions, check_images, both_classes
         See :func:`read_cohort`.
     faults : sequence of (int, str)
         Faults found before, with their rows; they are reported with the others.
@@ -197,7 +202,7 @@ def make_cohort(
         Lists every fault at once.
     """
     cases = list(cases)
-    found = [*faults, *check_table(cases)]
+    found = [*faults, *check_table(cases, both_classes=both_classes)]
     if not cases and not found:
         found.append((0, "there is no case"))
     if check_images:

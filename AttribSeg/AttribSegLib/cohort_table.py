@@ -161,8 +161,8 @@ def parse_rows(table: Table, folder: Path) -> tuple[list[dict[str, Any]], list[F
     return result, faults
 
 
-def check_table(cases: Sequence[Case]) -> list[Fault]:
-    """Faults between rows: names, patients, splits, classes and images used twice."""
+def check_table(cases: Sequence[Case], *, both_classes: bool = True) -> list[Fault]:
+    """Faults between rows: names, patients, splits, images used twice and, if asked, classes."""
     faults: list[Fault] = []
     first: dict[str, Case] = {}
     split_of: dict[str, Case] = {}
@@ -194,7 +194,7 @@ def check_table(cases: Sequence[Case]) -> list[Fault]:
                     )
                 )
     training = [case for case in cases if case.split == "train"]
-    for group, place in ((cases, "cohort"), (training, "training split")):
+    for group, place in ((cases, "cohort"), (training, "training split")) if both_classes else ():
         labels = {case.label for case in group}
         if len(labels) == 1 and -1 not in labels:
             faults.append(

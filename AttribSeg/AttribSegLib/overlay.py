@@ -6,7 +6,6 @@ The pictures follow the radiological convention: the patient's left is on the ri
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +16,22 @@ from .errors import InputError
 from .files import atomic_path
 from .image import Image
 from .lesions import binary_array, label_lesions
+from .slice_pictures import (
+    BACKGROUND,
+    PLANES,
+    QUIET,
+    TEXT,
+    Plane,
+    cut_slice,
+    draw_letters,
+    draw_outline,
+    grey_window,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_BACKGROUND, _TEXT, _QUIET = "#0e1013", "#e9edf2", "#9aa4b1"
 _MASK, _REFERENCE = "#ff4f64", "#3fe0a5"
 _DPI = 130
 #: Height of the tallest picture, and of what stands above and below the pictures, in inches.
@@ -32,24 +41,6 @@ _COLD = ((0.16, 0.42, 0.86), (0.16, 0.62, 1.0), (0.62, 0.92, 1.0))
 _HOT = ((0.86, 0.28, 0.14), (1.0, 0.58, 0.16), (1.0, 0.93, 0.62))
 #: Weak attribution, the noise of every network, must not veil the anatomy.
 _WEAK = 0.08
-
-
-@dataclass(frozen=True)
-class _Plane:
-    """How one anatomical plane is drawn from an array along L, P, S."""
-
-    name: str
-    across: int
-    right: int
-    up: int
-    letters: tuple[str, str, str, str]  # left, right, top, bottom of the picture
-
-
-_PLANES = (
-    _Plane("axial", across=2, right=0, up=1, letters=("R", "L", "A", "P")),
-    _Plane("coronal", across=1, right=0, up=2, letters=("R", "L", "S", "I")),
-    _Plane("sagittal", across=0, right=1, up=2, letters=("A", "P", "S", "I")),
-)
 
 
 def attribution_colours(count: int = 256, opacity: float = 0.85) -> NDArray[np.float64]:
@@ -168,7 +159,7 @@ def _draw(
 
     centre = _centre(anatomy, mask, attribution, reference)
     flat = [axis for axis in range(3) if anatomy.geometry.size[axis] == 1]
-    planes = [plane for plane in _PLANES if plane.across in flat[:1]] or list(_PLANES)
+    planes = [plane for plane in PLANES if plane.across in flat[:1]] or list(PLANES)
     single = len(planes) == 1
     view = _field_of_view(anatomy, mask, reference)
     extent = np.array(
@@ -185,9 +176,9 @@ def _draw(
     bottom = _BOTTOM if mask is not None or reference is not None else 0.15
     width = 0.15 + sum(columns) + _GAP * (len(columns) - 1) + side
     height = bottom + rows * row_height + _GAP * (rows - 1) + top
-    figure = Figure(figsize=(max(width, 4.2), height), dpi=_DPI, facecolor=_BACKGROUND)
+    figure = Figure(figsize=(max(width, 4.2), height), dpi=_DPI, facecolor=BACKGROUND)
     margin = (figure.get_figwidth() - width) / 2 + 0.15
-    low, high = _window(anatomy)
+    low, high = grey_window(anatomy)
     colours = ListedColormap(attribution_colours(), "attribution")
     heat_artist = None
     for cell in range(2 * len(planes)):
@@ -200,25 +191,25 @@ def _draw(
              row_height / height)
         )  # fmt: skip
         box = _frame(axes, anatomy, plane, view)
-        axes.imshow(_cut(anatomy, plane, centre), cmap="gray", vmin=low, vmax=high, extent=box)
+        axes.imshow(cut_slice(anatomy, plane, centre), cmap="gray", vmin=low, vmax=high, extent=box)
         if overlaid:
             if attribution is not None:
-                cut = np.clip(_cut(attribution, plane, centre) / limit, -1, 1) * limit
+                cut = np.clip(cut_slice(attribution, plane, centre) / limit, -1, 1) * limit
                 heat_artist = axes.imshow(
                     cut, cmap=colours, vmin=-limit, vmax=limit, extent=box, interpolation="bilinear"
                 )
             # The thin outline goes over the thick one, so that both show where they agree.
             for outlined, colour, line in ((mask, _MASK, 1.7), (reference, _REFERENCE, 0.9)):
                 if outlined is not None:
-                    _outline(axes, _cut(outlined, plane, centre), box, colour, line)
-        _letters(axes, plane)
+                    draw_outline(axes, cut_slice(outlined, plane, centre), box, colour, line)
+        draw_letters(axes, plane)
         if row == 0 and not (single and overlaid):
             axes.set_title(
-                _position(anatomy, plane, centre), color=_QUIET, fontsize=9, loc="left", pad=4
+                _position(anatomy, plane, centre), color=QUIET, fontsize=9, loc="left", pad=4
             )
     if title:
         figure.text(
-            margin / figure.get_figwidth(), 1 - 0.13 / height, title, color=_TEXT, fontsize=12,
+            margin / figure.get_figwidth(), 1 - 0.13 / height, title, color=TEXT, fontsize=12,
             weight="bold", va="top",
         )  # fmt: skip
     if heat_artist is not None:
@@ -251,22 +242,11 @@ def _largest_lesion(mask: Image) -> tuple[int, int, int]:
     return (int(i), int(j), int(k))
 
 
-def _window(anatomy: Image) -> tuple[float, float]:
-    """Grey window: percentiles of what is not background (the minimum, once skull-stripped)."""
-    values = anatomy.array[np.isfinite(anatomy.array)].astype(np.float64)
-    if not values.size or np.ptp(values) == 0:
-        return 0.0, 1.0
-    low, high = np.percentile(values[values != values.min()], [2.0, 99.8])
-    # Tissue of one value would have no window.
-    low = low if high > low else values.min()
-    return float(low), float(high)
-
-
 def _field_of_view(
     anatomy: Image, mask: Image | None, reference: Image | None
 ) -> list[tuple[int, int]]:
     """First and past-the-last index to show per axis: the head and the lesions, with a margin."""
-    low, high = _window(anatomy)
+    low, high = grey_window(anatomy)
     tissue = anatomy.array > low + 0.12 * (high - low)
     masks = [other.array for other in (mask, reference) if other is not None]
     view = []
@@ -284,16 +264,8 @@ def _field_of_view(
     return view
 
 
-def _cut(image: Image, plane: _Plane, centre: Sequence[int]) -> NDArray[Any]:
-    """Slice as rows and columns of a picture, first row on top."""
-    piece = np.take(image.array, centre[plane.across], axis=plane.across).T
-    # J grows towards posterior, which is down in axial pictures; K grows upwards.
-    piece = piece if plane.name == "axial" else piece[::-1]
-    return piece.astype(np.float32)
-
-
 def _frame(
-    axes: Axes, anatomy: Image, plane: _Plane, view: list[tuple[int, int]]
+    axes: Axes, anatomy: Image, plane: Plane, view: list[tuple[int, int]]
 ) -> tuple[float, float, float, float]:
     """Prepare the axes for one picture; the extent of the whole slice, in mm."""
     spacing, size = anatomy.geometry.spacing, anatomy.geometry.size
@@ -311,47 +283,12 @@ def _frame(
     return box
 
 
-def _outline(
-    axes: Axes,
-    cut: NDArray[Any],
-    box: tuple[float, float, float, float],
-    colour: str,
-    line: float,
-) -> None:
-    """Outline of a mask; a border of zeros closes it where it meets the image's edge."""
-    if not cut.any():
-        return
-    rows, columns = cut.shape
-    x = (np.arange(-1, columns + 1) + 0.5) * (box[1] / columns)
-    y = (np.arange(rows, -2, -1) - 0.5) * (box[3] / rows)
-    axes.contour(x, y, np.pad(cut, 1), levels=[0.5], colors=[colour], linewidths=line)
-
-
-def _letters(axes: Axes, plane: _Plane) -> None:
-    """Anatomical letters at the edges of a picture."""
-    from matplotlib.patheffects import withStroke
-
-    halo = [withStroke(linewidth=2.2, foreground="black")]
-    spots = (
-        (0.02, 0.5, "left", "center"),
-        (0.98, 0.5, "right", "center"),
-        (0.5, 0.985, "center", "top"),
-        (0.5, 0.015, "center", "bottom"),
-    )
-    for letter, (x, y, horizontal, vertical) in zip(plane.letters, spots, strict=True):
-        axes.text(
-            x, y, letter, transform=axes.transAxes, ha=horizontal, va=vertical, fontsize=9,
-            color=_TEXT if letter in "LR" else _QUIET, weight="bold" if letter in "LR" else None,
-            path_effects=halo,
-        )  # fmt: skip
-
-
-def _position(anatomy: Image, plane: _Plane, centre: Sequence[int]) -> str:
+def _position(anatomy: Image, plane: Plane, centre: Sequence[int]) -> str:
     """Name and place of a slice: mm along R, A or S, or its number when mm are unknown."""
     if anatomy.geometry.nominal:
         return plane.name
-    value = float(anatomy.geometry.to_ras(centre)[(2, 1, 0)[_PLANES.index(plane)]])
-    letter = ("SI", "AP", "RL")[_PLANES.index(plane)][0 if value >= 0 else 1]
+    value = float(anatomy.geometry.to_ras(centre)[(2, 1, 0)[PLANES.index(plane)]])
+    letter = ("SI", "AP", "RL")[PLANES.index(plane)][0 if value >= 0 else 1]
     return f"{plane.name}  {letter} {abs(value):.1f} mm"
 
 
@@ -365,12 +302,12 @@ def _colour_bar(figure: Figure, artist: Any, corner: tuple[float, float], height
     )  # fmt: skip
     axes = figure.add_axes(place, facecolor="black")
     bar = figure.colorbar(artist, cax=axes)
-    bar.outline.set_edgecolor(_QUIET)
+    bar.outline.set_edgecolor(QUIET)
     bar.outline.set_linewidth(0.5)
     limit = artist.get_clim()[1]
     bar.set_ticks([-limit, 0.0, limit], labels=[f"{-limit:.2g}", "0", f"{limit:.2g}"])
-    axes.tick_params(colors=_TEXT, labelsize=8, length=2, pad=3)
-    axes.set_ylabel("attribution", color=_QUIET, fontsize=9, labelpad=-2)
+    axes.tick_params(colors=TEXT, labelsize=8, length=2, pad=3)
+    axes.set_ylabel("attribution", color=QUIET, fontsize=9, labelpad=-2)
 
 
 def _legend(figure: Figure, mask: bool, reference: bool) -> None:
@@ -381,6 +318,6 @@ def _legend(figure: Figure, mask: bool, reference: bool) -> None:
     handles = [Line2D([], [], color=c, lw=2, label=label) for drawn, c, label in entries if drawn]
     if handles:
         figure.legend(
-            handles=handles, loc="lower center", ncols=2, frameon=False, labelcolor=_TEXT,
+            handles=handles, loc="lower center", ncols=2, frameon=False, labelcolor=TEXT,
             fontsize=9, borderaxespad=0.6,
         )  # fmt: skip

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from . import __version__
 from .cohort import Case, Cohort, write_cohort
 from .errors import InputError
-from .files import atomic_folder, make_folder, read_json, write_json, write_text
+from .files import atomic_folder, make_folder, read_json, write_json
 from .image_io import read_image, write_image
+from .preprocess_report import ReportRow, write_quality_table, write_report
+from .preprocessing.atlas import load_atlas
 from .preprocessing.chain import prepare
+from .preprocessing.montage import save_montage
 from .preprocessing.options import RECORD_NAME, ChainOptions
 from .provenance import file_hash, record, versions
+from .task_pool import run_tasks
 from .transform import write_transform
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -58,6 +58,7 @@ def preprocess_cohort(
     options: ChainOptions,
     *,
     jobs: int = 1,
+    dask: str = "",
     force: bool = False,
     on_event: OnEvent | None = None,
 ) -> list[CaseResult]:
@@ -68,11 +69,14 @@ def preprocess_cohort(
     cohort : Cohort
         Of raw volumes, one per channel.
     out : path
-        Gets ``cases/NAME/`` per case, and at the end ``cohort.csv``, ``quality.csv`` and
-        ``preprocessing.json``, which tells a bundle trained on this cohort what to expect.
+        Gets ``cases/NAME/`` per case, and at the end ``cohort.csv``, ``quality.csv``,
+        ``report.html`` with a montage of every case, and ``preprocessing.json``, which tells a
+        bundle trained on this cohort what to expect.
     options : ChainOptions
     jobs : int
         Processes that work at the same time, one case each.
+    dask : str
+        Address of a Dask scheduler to work on instead (see `run_tasks`).
     force : bool
         Also cases that were done before with the same inputs and options.
     on_event : callable, optional
@@ -87,10 +91,9 @@ def preprocess_cohort(
     Raises
     ------
     InputError
-        If the cohort holds slices or nominal spacings, or all cases failed.
+        If the cohort holds slices or nominal spacings, the cluster does not answer, or all cases
+        failed.
     """
-    if jobs < 1:
-        raise InputError(f"jobs {jobs}: at least one process was expected")
     for case in cohort.cases:
         if case.slice is not None or case.nominal_spacing:
             raise InputError(
@@ -102,7 +105,9 @@ def preprocess_cohort(
     tasks = [_Task(case, folder / "cases" / case.case, options, force) for case in cohort.cases]
     start = time.monotonic()
     found: dict[str, CaseResult] = {}
-    for done, result in enumerate(_run_all(tasks, jobs), start=1):
+    outcomes = run_tasks(_timed, tasks, jobs=jobs, dask=dask)
+    for done, (task, outcome) in enumerate(outcomes, start=1):
+        result = outcome if isinstance(outcome, CaseResult) else _failed(task.case, outcome)
         found[result.case.case] = result
         if on_event is not None:
             left = (time.monotonic() - start) / done * (len(tasks) - done)
@@ -119,15 +124,24 @@ def preprocess_cohort(
                 }
             )
     results = [found[case.case] for case in cohort.cases]
-    write_text(folder / "quality.csv", _quality_table(results))
+    rows = [_report_row(result) for result in results]
+    write_quality_table(rows, folder / "quality.csv")
+    known, made_by = options.to_dict(), versions()
+    record_path = folder / RECORD_NAME
+    write_json(record_path, {"options": known, "versions": made_by, "source": cohort.source})
+    page = folder / "report.html"
+    write_report(rows, page, source=cohort.source, options=known, versions=made_by)
     good = [result.case for result in results if result.status != "failed"]
     if not good:
         raise InputError(f"{cohort.source}: every case failed; the first: {results[0].reason}")
-    content = {"options": options.to_dict(), "versions": versions(), "source": cohort.source}
-    write_json(folder / RECORD_NAME, content)
     prepared = tuple(_prepared_case(case, folder / "cases" / case.case) for case in good)
     write_cohort(Cohort(prepared, cohort.channels, str(folder)), folder / "cohort.csv")
     return results
+
+
+def _failed(case: Case, error: Exception) -> CaseResult:
+    reason = str(error) if isinstance(error, InputError) else repr(error)
+    return CaseResult(case, "failed", f"{case.case}: {reason}")
 
 
 @dataclass(frozen=True)
@@ -138,39 +152,9 @@ class _Task:
     force: bool
 
 
-def _run_all(tasks: list[_Task], jobs: int) -> Iterator[CaseResult]:
-    if jobs == 1 or len(tasks) == 1:
-        yield from map(_run_case, tasks)
-        return
-    # Forking after SimpleITK has started threads can hang.
-    with ProcessPoolExecutor(
-        min(jobs, len(tasks)), mp_context=get_context("spawn"), initializer=_limit, initargs=(jobs,)
-    ) as pool:
-        futures = [pool.submit(_run_case, task) for task in tasks]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _limit(jobs: int) -> None:
-    """Share the cores between the processes."""
-    import os
-
-    import SimpleITK as sitk
-
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(max((os.cpu_count() or 1) // jobs, 1))
-
-
-def _run_case(task: _Task) -> CaseResult:
-    """Prepare one case; whatever goes wrong is its result, not an error."""
+def _timed(task: _Task) -> CaseResult:
     start = time.monotonic()
-    try:
-        done = _process(task)
-    except Exception as error:  # one case never stops the rest
-        reason = str(error) if isinstance(error, InputError) else repr(error)
-        return CaseResult(task.case, "failed", f"{task.case.case}: {reason}")
+    done = _process(task)
     return replace(done, seconds=round(time.monotonic() - start, 2))
 
 
@@ -200,6 +184,8 @@ def _process(task: _Task) -> CaseResult:
             )
             mask = prepared.to_atlas(lesions.with_array(lesions.array != 0), grid)
             write_image(mask, folder / f"{case.case}_lesions.nii.gz")
+        picture = folder / f"{case.case}_montage.png"
+        save_montage(picture, channels, prepared, load_atlas(task.options.atlas), case.case)
         details = {
             "key": key,
             "warnings": list(prepared.warnings),
@@ -218,6 +204,21 @@ def _key(hashes: list[str], options: ChainOptions) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def _report_row(result: CaseResult) -> ReportRow:
+    name = result.case.case
+    failed = result.status == "failed"
+    return ReportRow(
+        name,
+        "flagged" if result.warnings else result.status,
+        result.reason,
+        result.warnings,
+        result.quality or {},
+        result.seconds,
+        "" if failed else f"cases/{name}",
+        "" if failed else f"cases/{name}/{name}_montage.png",
+    )
+
+
 def _prepared_case(case: Case, folder: Path) -> Case:
     def path(kind: str) -> Path:
         return folder / f"{case.case}_{kind}.nii.gz"
@@ -228,26 +229,3 @@ def _prepared_case(case: Case, folder: Path) -> Case:
         brain=path("brain"),
         lesions=None if case.lesions is None else path("lesions"),
     )
-
-
-def _quality_table(results: list[CaseResult]) -> str:
-    """One row per case, the doubtful ones first."""
-    order = sorted(results, key=lambda r: (r.status != "failed", not r.warnings, r.case.case))
-    figures = sorted({name for result in results for name in result.quality or {}})
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["case", "status", "seconds", "warnings", "reason", *figures])
-    for result in order:
-        quality = result.quality or {}
-        cells = [f"{quality[name]:.4g}" if name in quality else "" for name in figures]
-        writer.writerow(
-            [
-                result.case.case,
-                "flagged" if result.warnings else result.status,
-                result.seconds,
-                "; ".join(result.warnings),
-                result.reason,
-                *cells,
-            ]
-        )
-    return stream.getvalue()

@@ -1,8 +1,8 @@
 """Bring a cohort of raw scans onto the MNI152 grid.
 
-Writes cases/, cohort.csv (the prepared cohort), quality.csv (doubtful cases first) and
-preprocessing.json. Cases done before with the same inputs and options are skipped; a run that was
-stopped goes on where it was.
+Writes cases/, cohort.csv (the prepared cohort), quality.csv and report.html (doubtful cases
+first), and preprocessing.json. Cases done before with the same inputs and options are skipped; a
+run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -43,7 +43,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--atlas", default="", help="skull-stripped T1 instead of ICBM152")
     parser.add_argument("--reference", default="", help="image whose histogram is matched")
     parser.add_argument("--robust", action="store_true", help="standardise by median and quartiles")
+    parser.add_argument(
+        "--interslice-factor",
+        type=float,
+        default=1.5,
+        metavar="F",
+        help="slices further apart than F in-plane voxels are interpolated (default 1.5)",
+    )
+    parser.add_argument(
+        "--background", type=float, default=0.0, help="value outside the brain (default 0)"
+    )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="parallel processes")
+    parser.add_argument(
+        "--dask",
+        default="",
+        metavar="ADDRESS",
+        help="work on the Dask cluster of this scheduler, such as tcp://host:8786, instead",
+    )
     parser.add_argument("--force", action="store_true", help="do finished cases again")
     parser.add_argument("--seed", type=int, default=0, help="seed of all that is random")
     parser.add_argument("--json", action="store_true", help="print events as JSON lines")
@@ -72,10 +88,12 @@ def run(args: argparse.Namespace) -> int:
         allow_download=args.allow_download,
         reference=args.reference,
         robust=args.robust,
+        interslice_factor=args.interslice_factor,
+        background=args.background,
         seed=args.seed,
     )
     # Images are checked case by case: one bad file must not stop the others.
-    cohort = read_cohort(args.cohort, seed=args.seed, check_images=False)
+    cohort = read_cohort(args.cohort, seed=args.seed, check_images=False, both_classes=False)
     with tqdm(total=len(cohort.cases), unit="case", disable=args.json) as bar:
 
         def show(event: dict[str, Any]) -> None:
@@ -84,7 +102,13 @@ def run(args: argparse.Namespace) -> int:
                 print(json.dumps(event), flush=True)
 
         results = preprocess_cohort(
-            cohort, args.out, options, jobs=args.jobs, force=args.force, on_event=show
+            cohort,
+            args.out,
+            options,
+            jobs=args.jobs,
+            dask=args.dask,
+            force=args.force,
+            on_event=show,
         )
     failed = [result for result in results if result.status == "failed"]
     flagged = [result for result in results if result.warnings]
@@ -92,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.json:
         print(
             f"{len(results) - len(failed)} of {len(results)} cases prepared ({skipped} before), "
-            f"{len(flagged)} to look at -> {args.out / 'cohort.csv'}"
+            f"{len(flagged)} to look at -> {args.out / 'cohort.csv'}, {args.out / 'report.html'}"
         )
         for result in flagged:
             print(f"  look at {result.case.case}: {'; '.join(result.warnings)}")

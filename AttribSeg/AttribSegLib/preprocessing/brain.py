@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..image import Geometry, Image
 from ..transform import Affine
 from .atlas import Atlas
-from .pose_search import antialiased, brain_bright
+from .intensity import antialiased, brain_bright, measured_level
 
 #: Grid of the surface, and steps along its normals, mm.
 _VOXEL = 2.0
@@ -126,7 +126,7 @@ def extract_brain(
     from scipy import ndimage
 
     surface = _surface(atlas)
-    evidence = _evidence(channels, surface, transforms)
+    evidence = _evidence(channels, surface, atlas, transforms)
     positions, score = _edge_scores(evidence)
     shift = np.zeros(len(score))
     for stiffness in _STIFFNESS:
@@ -191,7 +191,10 @@ def _neighbours(points: NDArray[Any], normals: NDArray[Any]) -> Any:
 
 
 def _evidence(
-    channels: Mapping[str, Image], surface: _Surface, transforms: Mapping[str, Affine]
+    channels: Mapping[str, Image],
+    surface: _Surface,
+    atlas: Atlas,
+    transforms: Mapping[str, Affine],
 ) -> Array:
     """Brain (1) or gap (-1) along every normal, mean over the channels; 0 where none sees.
 
@@ -210,7 +213,8 @@ def _evidence(
     total = np.zeros(points.shape[:2], np.float32)
     votes = np.zeros(points.shape[:2], np.float32)
     for name, image in channels.items():
-        fine = antialiased(brain_bright(image), 1.5)
+        bright = measured_level(image, atlas, transforms[name])
+        fine = antialiased(brain_bright(image, bright), 1.5)
         level = _brain_level(fine, surface, transforms[name])
         if level is None:
             continue

@@ -166,8 +166,8 @@ class _Case:
             return
         seed = self.options.seed
         reference = self.scans[self.reference]
-        with self._step("registration", self.reference, kind="affine", seed=seed) as quality:
-            found = register_to_atlas(reference, self.atlas, brain=brain, seed=seed)
+        with self._step("registration", self.reference, kind="affine") as quality:
+            found = register_to_atlas(reference, self.atlas, brain=brain)
             quality |= found.quality
         self._accept(self.reference, found.transform, found)
         for name, image in self.scans.items():
@@ -241,7 +241,7 @@ class _Case:
 
     def resample(self, images: dict[str, Image], mask: Image) -> dict[str, Image]:
         """The one resampling: every channel onto the atlas grid, 0 where it was not seen."""
-        from .pose_search import antialiased
+        from .intensity import antialiased
 
         result = {}
         for name, image in images.items():

@@ -17,22 +17,17 @@ from numpy.typing import NDArray
 from ..image import Geometry, Image
 from ..transform import Affine
 from .atlas import Atlas
+from .intensity import antialiased, brain_bright
 
 #: Voxel of the search, mm: coarse enough that a rotation 20 degrees off still shows.
 _VOXEL = 10.0
 
 #: Rotations tried. Super-Fibonacci points of this number leave no rotation further than about 20
 #: degrees from one of them.
-_ROTATIONS = 640
+_ROTATIONS = 320
 
 #: Least share of the atlas's brain (with its ring) that the field of view must show.
 _LEAST_OVERLAP = 0.5
-
-#: Share of the bright end above which a voxel is foreground rather than air.
-_FOREGROUND = 0.15
-
-#: Multiple of the head's median intensity above which a voxel is fat or vessel, not brain.
-_BRIGHT = 1.6
 
 #: Adult brains are smaller than ICBM152, which is 1.9 litres: about this much along each axis.
 START_SCALE = 1.1
@@ -83,7 +78,7 @@ def rotations(count: int) -> Array:
 
 
 def search_poses(
-    image: Image, atlas: Atlas, *, keep: int = 6, turns: Array | None = None
+    image: Image, atlas: Atlas, level: float, *, keep: int = 6, turns: Array | None = None
 ) -> list[Pose]:
     """Best poses of a scan, each of a rotation of its own, best first.
 
@@ -91,13 +86,15 @@ def search_poses(
     ----------
     image : Image
     atlas : Atlas
+    level : float
+        Intensity of the brain (see `intensity`).
     keep : int
     turns : ndarray of shape (N, 3, 3), optional
         Rotations to try, instead of all.
     """
     from scipy import fft
 
-    grid, values, seen = coarse_image(image, _VOXEL)
+    grid, values, seen = coarse_image(image, level, _VOXEL)
     labels = _coarse_labels(atlas)
     reach = labels.shape[0]
     shape = [fft.next_fast_len(n + reach, real=True) for n in grid.size]
@@ -120,7 +117,7 @@ def search_poses(
 
 
 def coarse_image(
-    image: Image, voxel: float
+    image: Image, level: float, voxel: float
 ) -> tuple[Geometry, NDArray[np.float32], NDArray[np.float32]]:
     """An image on a coarse grid along the LPS axes.
 
@@ -136,27 +133,9 @@ def coarse_image(
     size = np.maximum(np.ceil((high - low) / voxel).astype(int), 1)
     origin = (low + high) / 2 - (size - 1) * voxel / 2
     grid = Geometry((size[0], size[1], size[2]), (voxel,) * 3, (origin[0], origin[1], origin[2]))
-    values = antialiased(brain_bright(image), voxel).resample(grid, background=np.nan).array
+    values = antialiased(brain_bright(image, level), voxel).resample(grid, background=np.nan).array
     seen = np.isfinite(values)
     return grid, np.where(seen, values, 0).astype(np.float32), seen.astype(np.float32)
-
-
-def brain_bright(image: Image, *, fold: bool = True) -> Image:
-    """Intensities relative to the head's median, with everything much brighter made dark.
-
-    Brain makes most of a head, so that its intensity is near the median of the foreground. Fat is
-    two to four times as bright on T1; counted as dark, scalp and skull look alike, as they do
-    around a skull-stripped atlas. Without ``fold`` they are clipped instead, for matching two scans
-    of one head.
-    """
-    array = image.array.astype(np.float32)
-    array = array - np.percentile(array, 1)
-    foreground = array[array > _FOREGROUND * np.percentile(array, 98)]
-    ratio = array / np.median(foreground)
-    if not fold:
-        return image.with_array(np.clip(ratio, 0, _BRIGHT).astype(np.float32))
-    folded = np.where(ratio > _BRIGHT, 1 - 2 * (ratio - _BRIGHT), np.minimum(ratio, 1.2))
-    return image.with_array(np.clip(folded, 0, None).astype(np.float32))
 
 
 def image_box(geometry: Geometry) -> tuple[Array, Array]:
@@ -164,17 +143,6 @@ def image_box(geometry: Geometry) -> tuple[Array, Array]:
     ends = [(-0.5, n - 0.5) for n in geometry.size]
     corners = geometry.to_lps(np.array(np.meshgrid(*ends)).reshape(3, -1).T)
     return corners.min(axis=0), corners.max(axis=0)
-
-
-def antialiased(image: Image, voxel: float) -> Image:
-    """The image smoothed for sampling every ``voxel`` mm; axes as coarse as that are left alone."""
-    from scipy import ndimage
-
-    spacing = np.array(image.geometry.spacing)
-    # The blur that makes a voxel of the old size one of the new (both taken as box profiles).
-    sigma = np.sqrt(np.maximum(voxel**2 - spacing**2, 0) / 12) / spacing
-    array = image.array.astype(np.float32)
-    return image.with_array(ndimage.gaussian_filter(array, sigma) if sigma.any() else array)
 
 
 def _coarse_labels(atlas: Atlas) -> NDArray[np.uint8]:

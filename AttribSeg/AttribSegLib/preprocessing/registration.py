@@ -1,8 +1,8 @@
 """Registration of a scan to the atlas: an affine transform, wherever the scan starts from.
 
 Where it starts is searched over all rotations (`pose_search`); the best of them are refined as
-rigid poses with a scale (`tissue_fit`), the best of those as affine transforms (`affine`). What
-comes out is judged, and said to be doubtful where it is.
+rigid poses with a scale, the best of those as an affine transform (`tissue_fit`). What comes out is
+judged, and said to be doubtful where it is.
 """
 
 from __future__ import annotations
@@ -13,15 +13,25 @@ import numpy as np
 
 from ..image import Image
 from ..transform import Affine
-from .affine import levelled, refine_affine
 from .atlas import Atlas
+from .intensity import brain_levels, levelled, measured_level
 from .pose_search import Pose, search_poses
-from .tissue_fit import correlation_ratio, coverage, refine_pose, shrunken
+from .tissue_fit import coarser, correlation_ratio, coverage, refine_pose, shrunken
 
 #: Starts that are refined, and how far apart their rotations are at least, degrees.
-_STARTS = 12
-_CANDIDATES = 400
+_STARTS = 10
+_CANDIDATES = 200
 _APART = 25.0
+
+#: Scales tried about the best pose.
+_SCALES = (0.87, 1.0, 1.15)
+
+#: Score and margin of a pose from which no other guess of the brain's intensity is tried.
+_CONVINCING = 0.5
+_CONVINCING_MARGIN = 0.1
+
+#: Voxel size from which all steps start, mm.
+_FINEST = 2.0
 
 #: Determinants and anisotropies of adult brains on ICBM152: 1.0 to 2.2 litres, and 10 % of scale.
 _DETERMINANT = (0.75, 2.6)
@@ -58,9 +68,7 @@ class Registration:
     warnings: tuple[str, ...] = ()
 
 
-def register_to_atlas(
-    image: Image, atlas: Atlas, *, brain: Image | None = None, seed: int = 0
-) -> Registration:
+def register_to_atlas(image: Image, atlas: Atlas, *, brain: Image | None = None) -> Registration:
     """Affine registration of a head or a brain to the atlas (thesis ch. 1, III.2).
 
     The header's axes may be wrong by any rotation; its handedness is believed. A scan whose field
@@ -73,8 +81,6 @@ def register_to_atlas(
     atlas : Atlas
     brain : Image, optional
         Brain mask in the image's physical space; nothing else is then looked at.
-    seed : int
-        Of the metric's random points.
 
     Returns
     -------
@@ -84,29 +90,51 @@ def register_to_atlas(
     if brain is not None:
         inside = brain.resample(image.geometry, interpolation="nearest").array != 0
         image = image.with_array(np.where(inside, image.array, image.array[~inside].min()))
-    coarse, rough = shrunken(image, 4.0), shrunken(image, 8.0)
-    refined = []
-    for pose in _distinct(search_poses(image, atlas, keep=_CANDIDATES)):
-        start = refine_pose(rough, atlas, pose.transform)
-        refined.append(Pose(start, correlation_ratio(coarse, atlas, start)))
-    refined.sort(key=lambda pose: -pose.score)
+    image = coarser(image, _FINEST)  # no step looks closer
+    refined: list[Pose] = []
+    for level in brain_levels(image):
+        poses = _distinct(search_poses(image, atlas, level, keep=_CANDIDATES))
+        refined += _refine(image, atlas, level, [pose.transform for pose in poses])
+        refined.sort(key=lambda pose: -pose.score)
+        margin = _margin(refined, atlas)
+        if refined[0].score > _CONVINCING and margin > _CONVINCING_MARGIN:
+            break  # the next guess of the brain's intensity is not needed
     best = refined[0].transform
-    others = [pose.score for pose in refined if _far(pose.transform, best, atlas)]
-    best = refine_pose(coarse, atlas, best)
-    level = levelled(coarse, atlas, best)
-    best = refine_affine(level, atlas, best, voxel=4.0, seed=seed)
-    level = levelled(shrunken(image, 2.0), atlas, best)
-    best = refine_affine(level, atlas, best, voxel=2.0, seed=seed)
-    margin = refined[0].score - max(others, default=0.0)
+    # A wrong scale has a basin of its own.
+    level = measured_level(image, atlas, best)
+    scales = [_scaled(best, atlas, factor) for factor in _SCALES]
+    best = max(_refine(image, atlas, level, scales), key=lambda pose: pose.score).transform
+    fine = shrunken(image, measured_level(image, atlas, best), 4.0)
+    best = refine_pose(levelled(fine, atlas, best), atlas, best)
+    best = refine_pose(levelled(fine, atlas, best), atlas, best, affine=True)
     return judged(image, atlas, best, margin=margin)
+
+
+def _margin(poses: list[Pose], atlas: Atlas) -> float:
+    """How much better the first pose is than the best that places the brain differently."""
+    others = [pose.score for pose in poses if _far(pose.transform, poses[0].transform, atlas)]
+    return poses[0].score - max(others, default=0.0)
+
+
+def _refine(image: Image, atlas: Atlas, level: float, starts: list[Affine]) -> list[Pose]:
+    """Poses near the starts, with the score that each has at a finer scale."""
+    rough, coarse = shrunken(image, level, 8.0), shrunken(image, level, 4.0)
+    found = [refine_pose(rough, atlas, start) for start in starts]
+    return [Pose(pose, correlation_ratio(coarse, atlas, pose)) for pose in found]
+
+
+def _scaled(transform: Affine, atlas: Atlas, factor: float) -> Affine:
+    """A transform whose result is scaled about the centre of the atlas's brain."""
+    scale = np.diag([factor, factor, factor, 1.0])
+    scale[:3, 3] = (1 - factor) * atlas.centre
+    return Affine(scale) @ transform
 
 
 def judged(image: Image, atlas: Atlas, transform: Affine, *, margin: float) -> Registration:
     """Quality figures of a transform to the atlas, and warnings where they are out of bounds."""
+    coarse = shrunken(image, measured_level(image, atlas, transform), 4.0)
     quality = {
-        "score": correlation_ratio(
-            levelled(shrunken(image, 4.0), atlas, transform), atlas, transform
-        ),
+        "score": correlation_ratio(levelled(coarse, atlas, transform), atlas, transform),
         "margin": margin,
         "determinant": transform.determinant,
         "anisotropy": transform.anisotropy,

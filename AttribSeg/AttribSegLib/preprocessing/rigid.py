@@ -7,6 +7,7 @@ import numpy as np
 from ..image import Image
 from ..transform import Affine
 from .atlas import Atlas
+from .intensity import measured_level
 from .registration import Registration, judged, register_to_atlas
 from .tissue_fit import correlation_ratio, shrunken
 
@@ -43,15 +44,16 @@ def register_rigid(
         image in atlas space, and ``shift_mm``, ``angle``: how far the brain moved from where the
         header had it.
     """
-    coarse = shrunken(moving, 4.0)
 
     def score(transform: Affine) -> float:
-        return correlation_ratio(coarse, atlas, to_atlas.transform @ transform)
+        whole = to_atlas.transform @ transform
+        coarse = shrunken(moving, measured_level(moving, atlas, whole), 4.0)
+        return correlation_ratio(coarse, atlas, whole)
 
     best = optimise_rigid(moving, fixed, atlas, to_atlas.transform, Affine(), seed=seed)
     margin = score(best)
     if margin < _BELIEVED:
-        alone = register_to_atlas(moving, atlas, seed=seed)
+        alone = register_to_atlas(moving, atlas)
         start = nearest_rigid(to_atlas.transform.inverse() @ alone.transform, atlas, alone)
         other = optimise_rigid(moving, fixed, atlas, to_atlas.transform, start, seed=seed)
         best = max((best, other), key=score)
@@ -91,8 +93,10 @@ def optimise_rigid(
     transform.SetCenter(centre.tolist())
     transform.SetMatrix(inverse.matrix[:3, :3].ravel().tolist(), 1e-4)
     transform.SetTranslation((inverse(centre[None])[0] - centre).tolist())
+    fixed_level = measured_level(fixed, atlas, to_atlas)
+    moving_level = measured_level(moving, atlas, to_atlas @ start)
     for voxel, step in ((4.0, 2.0), (1.5, 0.5)):
-        target = shrunken(fixed, voxel, fold=False)
+        target = shrunken(fixed, fixed_level, voxel, fold=False)
         mask = region.resample(target.geometry, transform=to_atlas.inverse())
         if not mask.array.any():
             return start
@@ -107,7 +111,8 @@ def optimise_rigid(
         method.SetOptimizerScalesFromPhysicalShift()
         method.SetInitialTransform(transform, inPlace=True)
         try:
-            method.Execute(target.to_sitk(), shrunken(moving, voxel, fold=False).to_sitk())
+            source = shrunken(moving, moving_level, voxel, fold=False)
+            method.Execute(target.to_sitk(), source.to_sitk())
         except RuntimeError:  # no overlap: the start stays
             return start
     return Affine.from_sitk(transform).inverse()

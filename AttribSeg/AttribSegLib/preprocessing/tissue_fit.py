@@ -16,18 +16,21 @@ from numpy.typing import NDArray
 from ..image import Geometry, Image
 from ..transform import Affine
 from .atlas import Atlas
-from .pose_search import antialiased, brain_bright
+from .intensity import antialiased, brain_bright
 
 #: Points of the atlas looked at: for a figure to report, and for each step of the optimisation.
 _POINTS = 20_000
 _POINTS_PER_STEP = 4000
 
 #: Units of the seven parameters in Powell's line searches: radians, mm, logarithm of the scale.
-_UNITS = np.array([0.1] * 3 + [5.0] * 3 + [0.1])
+_UNITS = np.array([0.1] * 3 + [5.0] * 3 + [0.1] + [0.05] * 5)
 
 #: Weight of the squared logarithm of the scale (in its unit, counted from the start): a brain that
 #: shrinks into the white matter of another explains it well, too.
 _SCALE_PENALTY = 0.01
+
+#: The same for uneven stretching and shear.
+_SHAPE_PENALTY = 0.002
 
 #: Least share of the atlas's brain (with its ring) that must be in the field of view.
 _LEAST_SEEN = 0.4
@@ -35,8 +38,13 @@ _LEAST_SEEN = 0.4
 Array = NDArray[np.float64]
 
 
-def shrunken(image: Image, voxel: float, *, fold: bool = True) -> Image:
+def shrunken(image: Image, level: float, voxel: float, *, fold: bool = True) -> Image:
     """`brain_bright` of an image on a grid of about ``voxel`` mm along its own axes."""
+    return coarser(brain_bright(image, level, fold=fold), voxel)
+
+
+def coarser(image: Image, voxel: float) -> Image:
+    """An image on a grid of about ``voxel`` mm along its own axes; float32."""
     old = image.geometry
     spacing = np.maximum(old.spacing, voxel)
     extent = np.array(old.size) * old.spacing
@@ -44,7 +52,7 @@ def shrunken(image: Image, voxel: float, *, fold: bool = True) -> Image:
     first = (extent - (size - 1) * spacing) / 2 - np.array(old.spacing) / 2
     origin = np.array(old.origin) + old.direction @ first
     grid = Geometry(tuple(size), tuple(spacing), tuple(origin), old.direction)
-    return antialiased(brain_bright(image, fold=fold), voxel).resample(grid)
+    return antialiased(image, voxel).resample(grid)
 
 
 def correlation_ratio(moving: Image, atlas: Atlas, transform: Affine) -> float:
@@ -67,8 +75,8 @@ def correlation_ratio(moving: Image, atlas: Atlas, transform: Affine) -> float:
     return _ratio(moving, points, tissue, transform.inverse().matrix)
 
 
-def refine_pose(moving: Image, atlas: Atlas, start: Affine) -> Affine:
-    """The pose near a start that the atlas's tissues explain best: rotation, shift and one scale.
+def refine_pose(moving: Image, atlas: Atlas, start: Affine, *, affine: bool = False) -> Affine:
+    """The transform near a start that the atlas's tissues explain best.
 
     Parameters
     ----------
@@ -77,6 +85,8 @@ def refine_pose(moving: Image, atlas: Atlas, start: Affine) -> Affine:
     atlas : Atlas
     start : Affine
         From the image's space to the atlas.
+    affine : bool
+        All twelve parameters, instead of rotation, shift and one scale.
 
     References
     ----------
@@ -87,23 +97,29 @@ def refine_pose(moving: Image, atlas: Atlas, start: Affine) -> Affine:
     from scipy.spatial.transform import Rotation
 
     points, tissue = _tissue_points(atlas)
-    points, tissue = points[:_POINTS_PER_STEP], tissue[:_POINTS_PER_STEP]
+    count = _POINTS if affine else _POINTS_PER_STEP
+    points, tissue = points[:count], tissue[:count]
     back = start.inverse().matrix
     centre = atlas.centre
 
     def moved(parameters: Array) -> Any:
-        values = parameters * _UNITS
+        values = parameters * _UNITS[: len(parameters)]
         change = np.eye(4)
         change[:3, :3] = np.exp(values[6]) * Rotation.from_rotvec(values[:3]).as_matrix()
+        if affine:
+            x, y, a, b, c = values[7:]
+            stretch = np.exp([x, y, -x - y])
+            change[:3, :3] @= np.array([[1, a, b], [0, 1, c], [0, 0, 1]]) * stretch
         change[:3, 3] = centre + values[3:6] - change[:3, :3] @ centre
         return back @ change
 
     def cost(parameters: Array) -> float:
         penalty = _SCALE_PENALTY * float(parameters[6]) ** 2
+        penalty += _SHAPE_PENALTY * float(np.square(parameters[7:]).sum())
         return penalty - _ratio(moving, points, tissue, moved(parameters))
 
-    options = {"xtol": 0.02, "ftol": 1e-4, "maxfev": 600}
-    found = minimize(cost, np.zeros(7), method="Powell", options=options)
+    options = {"xtol": 0.02, "ftol": 1e-4, "maxfev": 3000 if affine else 600}
+    found = minimize(cost, np.zeros(12 if affine else 7), method="Powell", options=options)
     return Affine(moved(found.x)).inverse()
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from .. import __version__
 from ..errors import InputError
 from ..files import make_folder, write_json, write_text
 from ..image_io import write_image
+from ..task_pool import run_tasks
 from .shapes import find_lesion_shapes
 from .subject import check_options, simulate_subject
 
@@ -118,10 +117,12 @@ def simulate_cohort(
     table.unlink(missing_ok=True)
 
     drawn: dict[str, dict[str, Any]] = {}
-    for done, (name, parameters) in enumerate(_simulate_all(cases, jobs), start=1):
-        drawn[name] = parameters
+    for done, (case, drawing) in enumerate(run_tasks(_simulate_case, cases, jobs=jobs), start=1):
+        if isinstance(drawing, Exception):
+            raise drawing
+        drawn[case.name] = drawing
         if on_event is not None:
-            on_event({"event": "progress", "done": done, "total": len(cases), "case": name})
+            on_event({"event": "progress", "done": done, "total": len(cases), "case": case.name})
     write_json(
         out / "simulation.json",
         {
@@ -138,27 +139,12 @@ def simulate_cohort(
     return table
 
 
-def _simulate_all(cases: list[_Case], jobs: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Simulate and write all cases, in this process or in several."""
-    if jobs == 1 or len(cases) == 1:
-        yield from map(_simulate_case, cases)
-        return
-    # Forking after torch or SimpleITK have started threads can hang.
-    with ProcessPoolExecutor(min(jobs, len(cases)), mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(_simulate_case, case) for case in cases]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _simulate_case(case: _Case) -> tuple[str, dict[str, Any]]:
+def _simulate_case(case: _Case) -> dict[str, Any]:
     subject = simulate_subject(case.label, seed=case.seed, **case.options)
     write_image(subject.image, case.folder / "images" / f"{case.name}.nii.gz")
     if case.label == 1:
         write_image(subject.lesions, case.folder / "lesions" / f"{case.name}.nii.gz")
-    return case.name, subject.parameters
+    return subject.parameters
 
 
 def _table(cases: list[_Case], modality: str, seed: int) -> str:

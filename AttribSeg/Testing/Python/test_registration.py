@@ -11,6 +11,7 @@ from AttribSegLib.image import Image
 from AttribSegLib.image_io import read_image
 from AttribSegLib.preprocessing.atlas import load_atlas
 from AttribSegLib.preprocessing.brain import extract_brain
+from AttribSegLib.preprocessing.intensity import brain_levels
 from AttribSegLib.preprocessing.pose_search import rotations, search_poses
 from AttribSegLib.preprocessing.registration import register_to_atlas
 from AttribSegLib.preprocessing.rigid import register_rigid
@@ -64,7 +65,7 @@ def test_the_rotations_cover_all_and_reflect_nothing():
 
 def test_search_finds_a_brain_lying_on_its_side(scan, atlas):
     posed, pose = turned(scan, (0, 95, 20), (40, -30, 60))
-    best = search_poses(posed, atlas, keep=1)[0].transform @ pose
+    best = search_poses(posed, atlas, brain_levels(posed)[0], keep=1)[0].transform @ pose
     assert best.rotation_degrees < 30
     assert np.linalg.norm(best(atlas.centre[None]) - atlas.centre) < 25
 
