@@ -48,7 +48,7 @@ def test_on_a_cluster():
 
 
 def test_bad_addresses_and_jobs():
-    with pytest.raises(InputError, match="nowhere:1.*tcp://host:8786"):
+    with pytest.raises(InputError, match=r"nowhere:1.*tcp://host:8786"):
         list(run_tasks(math.sqrt, [1], dask="nowhere:1"))
     with pytest.raises(InputError, match="jobs 0"):
         list(run_tasks(math.sqrt, [1], jobs=0))
