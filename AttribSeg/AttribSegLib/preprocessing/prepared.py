@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..image import Geometry, Image
 from ..transform import Affine
+from .mask_transfer import transfer_mask
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,8 @@ class Prepared:
         Parameters
         ----------
         image : Image
-            In atlas space, on any grid. A boolean mask is interpolated and cut at one half, so
-            that its volume is kept.
+            In atlas space, on any grid. In a boolean mask every lesion keeps its volume and
+            centre (`transfer_mask`); maps are interpolated.
         channel : str
         background : float
             Value where the atlas grid does not reach.
@@ -106,10 +107,14 @@ class Prepared:
             If there is no such channel.
         """
         back = self._transform(channel).inverse()
+        if image.array.dtype == bool:
+            return transfer_mask(image, self.native[channel], back)
         return image.resample(self.native[channel], transform=back, background=background)
 
     def to_atlas(self, image: Image, channel: str) -> Image:
-        """Bring a map or mask from a channel's native space onto the atlas grid."""
+        """Bring a map or mask from a channel's native space onto the atlas grid, likewise."""
+        if image.array.dtype == bool:
+            return transfer_mask(image, self.brain.geometry, self._transform(channel))
         return image.resample(self.brain.geometry, transform=self._transform(channel))
 
     def _transform(self, channel: str) -> Affine:
