@@ -11,11 +11,14 @@ from scipy.ndimage import zoom
 from scipy.spatial.transform import Rotation
 
 
-def pose(image: Image, rng: np.random.Generator) -> tuple[Image, Affine]:
+def pose(
+    image: Image, rng: np.random.Generator, *, crop: float = 0.2, strength: float = 1.0
+) -> tuple[Image, Affine]:
     """A random pose, and the exact map from the scan's space to the posed one's.
 
     One of the 24 proper axis turns, a rotation to 40 degrees, a shift to 60 mm, a scale of 0.9 to
-    1.1, 20 % of one axis cropped, a bias field, noise, and any storage order.
+    1.1, a share of one axis cropped, a bias field and noise (times ``strength``), and any storage
+    order.
     """
     axis = rng.standard_normal(3)
     turn = Rotation.from_rotvec(np.radians(rng.uniform(0, 40)) * axis / np.linalg.norm(axis))
@@ -29,12 +32,13 @@ def pose(image: Image, rng: np.random.Generator) -> tuple[Image, Affine]:
     truth = Affine(matrix)
 
     array = image.array.astype(np.float32)
-    coarse = rng.normal(0, 0.2, (3, 3, 3))
+    coarse = rng.normal(0, 0.2 * strength, (3, 3, 3))
     array *= np.exp(zoom(coarse, np.array(array.shape) / 3, order=1))
-    array = np.abs(array + rng.normal(0, 0.03 * np.percentile(array, 98), array.shape))
+    array = np.abs(array + rng.normal(0, 0.03 * strength * np.percentile(array, 98), array.shape))
     cut_axis, side = int(rng.integers(3)), int(rng.integers(2))
     count = array.shape[cut_axis]
-    start, stop = (count // 5, count) if side else (0, count - count // 5)
+    cut = int(crop * count)
+    start, stop = (cut, count) if side else (0, count - cut)
     window = [slice(None)] * 3
     window[cut_axis] = slice(start, stop)
     corner = np.zeros(3)
