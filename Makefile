@@ -52,6 +52,7 @@ benchmark: $(STAMP)
 evidence: $(STAMP)
 	$(BIN)/python Testing/Evidence/lgg-2d/run.py
 	$(BIN)/python Testing/Evidence/ms-3d/run.py
+	$(BIN)/python Testing/Evidence/preprocessing/run.py
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

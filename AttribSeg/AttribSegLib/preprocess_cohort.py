@@ -15,10 +15,10 @@ from .cohort import Case, Cohort, write_cohort
 from .errors import InputError
 from .files import atomic_folder, make_folder, read_json, write_json
 from .image_io import read_image, write_image
+from .preprocess_montage import save_montage
 from .preprocess_report import ReportRow, write_quality_table, write_report
 from .preprocessing.atlas import load_atlas
 from .preprocessing.chain import prepare
-from .preprocessing.montage import save_montage
 from .preprocessing.options import RECORD_NAME, ChainOptions
 from .provenance import file_hash, record, versions
 from .task_pool import run_tasks

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from AttribSegLib.preprocess_montage import save_montage
 from AttribSegLib.preprocessing.atlas import load_atlas
 from AttribSegLib.preprocessing.chain import prepare
-from AttribSegLib.preprocessing.montage import save_montage
 from AttribSegLib.preprocessing.options import ChainOptions
 from AttribSegLib.simulation import simulate_subject
 from matplotlib.image import imread

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..files import atomic_path
-from ..image import Geometry, Image
-from ..slice_pictures import (
+from .files import atomic_path
+from .image import Geometry, Image
+from .preprocessing.atlas import Atlas
+from .preprocessing.prepared import Prepared
+from .slice_pictures import (
     BACKGROUND,
     PLANES,
     QUIET,
@@ -20,8 +22,6 @@ from ..slice_pictures import (
     draw_letters,
     draw_outline,
 )
-from .atlas import Atlas
-from .prepared import Prepared
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
