@@ -40,7 +40,7 @@ _ANISOTROPY = 1.25
 #: Share of the variance around the brain that the atlas's tissues explain, below which a result is
 #: doubtful, and how much better than the best other pose it must be
 #: (Testing/Evidence/preprocessing).
-_SCORE = 0.42
+_SCORE = 0.46
 _MARGIN = 0.04
 
 #: Share of the atlas's brain in the field of view below which the case is doubtful.

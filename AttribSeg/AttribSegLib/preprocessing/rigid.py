@@ -13,7 +13,7 @@ from .tissue_fit import correlation_ratio, shrunken
 
 #: A channel must be explained by the atlas, through the other channel's affine transform, at least
 #: this well for the headers' common space to be believed.
-_BELIEVED = 0.42
+_BELIEVED = 0.46
 
 #: Points of the metric.
 _SAMPLES = 20_000

@@ -1,7 +1,9 @@
 """The chain and whole cohorts: what goes in comes back, and nothing stops the rest."""
 
 import json
+import struct
 
+import nibabel
 import numpy as np
 import pytest
 from AttribSegLib.cli import main
@@ -9,12 +11,14 @@ from AttribSegLib.cohort import read_cohort
 from AttribSegLib.errors import InputError
 from AttribSegLib.image import Geometry, Image, mni152_geometry
 from AttribSegLib.image_io import read_image, write_image
+from AttribSegLib.preprocess_cohort import preprocess_cohort
 from AttribSegLib.preprocessing.chain import prepare
 from AttribSegLib.preprocessing.options import ChainOptions, recorded_options
 from AttribSegLib.preprocessing.prepared import Prepared
 from AttribSegLib.preprocessing.standardise import standardise
 from AttribSegLib.simulation import simulate_cohort, simulate_subject
 from AttribSegLib.transform import Affine
+from distributed import LocalCluster
 
 LIGHT = ChainOptions(steps=("standardise",), spacing=2)
 
@@ -172,6 +176,105 @@ def test_one_bad_case_does_not_stop_the_others(raw_cohort, tmp_path, capsys):
     assert [case.case for case in read_cohort(tmp_path / "out" / "cohort.csv").cases] == ["c", "d"]
     rows = (tmp_path / "out" / "quality.csv").read_text().splitlines()
     assert [row.split(",")[1] for row in rows[1:]] == ["failed", "failed", "done", "done"]
+
+
+def test_headers_that_say_nonsense_fail_by_name(raw_cohort, tmp_path, capsys):
+    """Sheared, singular and zero-spaced headers; the other case goes on."""
+    good = read_cohort(raw_cohort).cases[0].channels["FLAIR"]
+    nibabel.save(nibabel.load(good), tmp_path / "plain.nii")
+    plain = (tmp_path / "plain.nii").read_bytes()
+    affines = {name: np.diag([2.0, 2.0, 2.0, 1.0]) for name in ("sheared", "singular", "flat")}
+    affines["sheared"][0, 1] = 1.0
+    affines["singular"][2, 2] = 0.0
+    affines["flat"][:3, :3] = 0.0
+    rows = [f"good,good,0,train,{good.as_posix()}"]
+    for name, affine in affines.items():
+        header = bytearray(plain)
+        if name == "flat":
+            header[80:92] = struct.pack("<3f", 0, 0, 0)  # pixdim
+        header[252:256] = struct.pack("<2h", 0, 1)  # no qform, a scanner's sform
+        header[280:328] = struct.pack("<12f", *affine[:3].ravel())
+        (tmp_path / f"{name}.nii").write_bytes(header)
+        rows.append(f"{name},{name},1,train,{name}.nii")
+    table = tmp_path / "c.csv"
+    table.write_text("case,patient,label,split,FLAIR\n" + "\n".join(rows) + "\n")
+    assert run(table, tmp_path / "out", "--steps", "standardise") == 2
+    errors = capsys.readouterr().err
+    for name in affines:
+        assert f"failed: {name}: " in errors
+        assert f"{name}.nii" in errors
+        assert not (tmp_path / "out" / "cases" / name).exists()
+    assert [c.case for c in read_cohort(tmp_path / "out" / "cohort.csv", both_classes=False).cases]
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint64, np.uint32, np.int32])
+def test_wide_integers_do_not_overflow(kind):
+    subject = simulate_subject(0, seed=2)
+    wide = subject.image.array.astype(kind) * kind(2_000_000)
+    found = prepare({"FLAIR": subject.image.with_array(wide)}, LIGHT).channels["FLAIR"]
+    usual = prepare({"FLAIR": subject.image}, LIGHT).channels["FLAIR"]
+    assert found.array == pytest.approx(usual.array, abs=1e-3)
+
+
+def test_own_mask_and_histogram_matching(tmp_path):
+    subject, other = simulate_subject(0, seed=2), simulate_subject(0, seed=3)
+    half = subject.brain.array.copy()
+    half[: half.shape[0] // 2] = False
+    prepared = prepare({"FLAIR": subject.image}, LIGHT, brain=subject.brain.with_array(half))
+    assert np.array_equal(prepared.brain.array, half)
+    assert not prepared.channels["FLAIR"].array[~half].any()
+    with pytest.raises(InputError, match="empty"):
+        prepare({"FLAIR": subject.image}, LIGHT, brain=subject.brain.with_array(half & ~half))
+
+    write_image(other.image, tmp_path / "reference.nii.gz")
+    options = ChainOptions(
+        steps=("match",), spacing=2, reference=str(tmp_path / "reference.nii.gz")
+    )
+    matched = prepare({"FLAIR": subject.image}, options).channels["FLAIR"].array
+    quantiles = np.linspace(0.05, 0.95, 10)
+    assert np.quantile(matched[subject.brain.array], quantiles) == pytest.approx(
+        np.quantile(other.image.array[other.brain.array], quantiles), rel=0.02
+    )
+
+
+def test_own_atlas_brings_its_grid(tmp_path):
+    subject = simulate_subject(0, modality="T1", spacing=2, seed=7)
+    write_image(subject.image, tmp_path / "atlas.nii.gz")
+    options = ChainOptions(steps=("standardise",), atlas=str(tmp_path / "atlas.nii.gz"), spacing=1)
+    prepared = prepare({"T1": subject.image}, options)
+    assert prepared.brain.geometry.same_grid(subject.image.geometry)
+    (tmp_path / "empty.nii.gz").write_bytes(b"")
+    with pytest.raises(InputError, match=r"empty\.nii\.gz"):
+        prepare({"T1": subject.image}, ChainOptions(atlas=str(tmp_path / "empty.nii.gz")))
+
+
+def test_a_run_that_is_stopped_goes_on(raw_cohort, tmp_path):
+    """Ctrl-C after two cases: they stay, nothing is half-written, the next run does the rest."""
+    cohort = read_cohort(raw_cohort)
+    seen = []
+
+    def stop(event):
+        seen.append(event["case"])
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        preprocess_cohort(cohort, tmp_path, LIGHT, on_event=stop)
+    assert sorted(p.name for p in (tmp_path / "cases").iterdir()) == sorted(seen)
+    assert not (tmp_path / "cohort.csv").exists()
+    results = preprocess_cohort(cohort, tmp_path, LIGHT)
+    assert [r.status for r in results].count("skipped") == 2
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_on_a_dask_cluster(raw_cohort, tmp_path):
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, protocol="tcp"
+    ) as cluster:
+        address = cluster.scheduler_address
+        assert run(raw_cohort, tmp_path, "--steps", "standardise", "--dask", address) == 0
+    assert len(read_cohort(tmp_path / "cohort.csv").cases) == 4
+    assert run(raw_cohort, tmp_path / "b", "--dask", "nowhere:1") == 2
 
 
 def test_bad_options(raw_cohort, tmp_path, capsys):
