@@ -8,6 +8,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -160,15 +161,20 @@ def _detect_one(
     threshold = bundle.thresholds["attribution"]
     if args.threshold is not None:
         threshold = Threshold(args.threshold, "user", {}, "given on the command line")
+    given: dict[str, Any] = {
+        "brain": brain,
+        "minimum_ml": args.minimum_ml,
+        "threshold": threshold,
+        "device": device,
+    }
+    if raw and not args.json:
+        print(f"{name}: a raw scan, preparing it (about a minute) ...", flush=True)
     try:
-        detection = (detect_native if raw else detect)(
-            bundle,
-            channels,
-            brain=brain,
-            minimum_ml=args.minimum_ml,
-            threshold=threshold,
-            device=device,
-        )
+        if raw:
+            listen = partial(_report, as_json=True) if args.json else None
+            detection = detect_native(bundle, channels, on_event=listen, **given)
+        else:
+            detection = detect(bundle, channels, **given)
     except InputError as error:
         raise InputError(f"{next(iter(files.values()))}: {error}") from error
     details = record(

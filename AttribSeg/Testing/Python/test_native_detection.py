@@ -67,7 +67,8 @@ def test_on_the_command_line(bundle, scan, tmp_path, capsys):
     command = ["detect", str(tmp_path / "head.nii.gz"), "--bundle", str(tmp_path / "bundle")]
     assert main([*command, "--out", str(tmp_path / "out"), "--json"]) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert any(event.get("preprocessed") for event in events)
+    assert [e["step"] for e in events if e["event"] == "step"][:2] == ["interslice", "registration"]
+    assert events[-1]["preprocessed"]
     (mask,) = (tmp_path / "out").glob("head/head_lesions.nii.gz")
     assert read_image(mask).geometry.same_grid(scan.geometry)
     assert main([*command, "--out", str(tmp_path / "raw"), "--preprocess", "none"]) == 2
