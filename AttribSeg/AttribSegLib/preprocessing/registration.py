@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..errors import InputError
 from ..image import Image
 from ..transform import Affine
 from .atlas import Atlas
@@ -86,10 +87,21 @@ def register_to_atlas(image: Image, atlas: Atlas, *, brain: Image | None = None)
     -------
     Registration
         With warnings where it is doubtful; it never raises because of a bad fit.
+
+    Raises
+    ------
+    InputError
+        If the mask does not overlap the image.
     """
     if brain is not None:
         inside = brain.resample(image.geometry, interpolation="nearest").array != 0
-        image = image.with_array(np.where(inside, image.array, image.array[~inside].min()))
+        if not inside.any():
+            raise InputError(
+                "the brain mask does not lie on the scan; a mask in the scan's physical space was "
+                "expected, check its header"
+            )
+        darkest = image.array[~inside].min(initial=image.array.max())
+        image = image.with_array(np.where(inside, image.array, darkest))
     image = coarser(image, _FINEST)  # no step looks closer
     refined: list[Pose] = []
     for level in brain_levels(image):

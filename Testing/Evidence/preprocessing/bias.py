@@ -21,7 +21,7 @@ def fields() -> list[dict]:
         for seed in SEEDS:
             subject = simulate_subject(0, modality=modality, spacing=1, seed=seed)
             image, white = subject.image, subject.fractions["white"] > 0.95
-            coarse = np.random.default_rng(seed).normal(0, 0.25, (3, 3, 3))
+            coarse = np.random.default_rng(seed).normal(0, 0.45, (3, 3, 3))
             field = np.exp(zoom(coarse, np.array(image.array.shape) / 3, order=3))
             biased = image.with_array((image.array * field).astype(np.float32))
             done = correct_bias(biased, subject.brain).image

@@ -69,7 +69,8 @@ def registration() -> dict[str, float]:
             other, axis=1
         ).mean()
     # One brain at two visits: through the authors' common space and ours it is the same place.
-    common = {s: authors_transform(s, "FLAIR_to_common_space") for s in STUDIES}
+    # The authors' files hold what resampling onto the common space needs: its points to FLAIR's.
+    common = {s: authors_transform(s, "FLAIR_to_common_space").inverse() for s in STUDIES}
     first = flair_to_atlas["study1"].inverse()(atlas.points())
     second = common["study2"].inverse()(common["study1"](first))
     both = flair_to_atlas["study2"](second) - atlas.points()

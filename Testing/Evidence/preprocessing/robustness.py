@@ -180,5 +180,7 @@ def run(jobs: int, poses: int = 10) -> list[dict]:
             print(last["scan"], last["pose"], kind(last), f"{last['mean_mm']:.2f} mm", flush=True)
     order = {scan: number for number, scan in enumerate(SCANS)}
     rows.sort(key=lambda row: (row["hard"], order[row["scan"]], row["pose"]))
-    montage(rows, HERE / "robustness.png")
+    picture = HERE / "robustness.png"
+    if tasks or not picture.is_file():
+        montage(rows, picture)
     return rows
