@@ -58,9 +58,10 @@ def needs_preprocessing(bundle: Bundle, channels: Mapping[str, Image]) -> bool:
     can be prepared, and images are taken as they are.
     """
     try:
-        atlas = load_atlas(expected_options(bundle).atlas)
+        options = expected_options(bundle)
     except InputError:
         return False
+    atlas = load_atlas(options.atlas)
     for image in channels.values():
         try:
             brain = image.with_array(brain_from_background(image.array))
@@ -84,6 +85,7 @@ def detect_native(
     minimum_ml: float = 0.0,
     threshold: Threshold | None = None,
     device: Any = None,
+    allow_download: bool = False,
     on_event: OnEvent | None = None,
 ) -> Detection:
     """Prepare raw scans as the bundle expects, detect, and bring the result back.
@@ -101,6 +103,8 @@ def detect_native(
     threshold : Threshold, optional
         Instead of the bundle's own.
     device : torch.device, optional
+    allow_download : bool
+        HD-BET, where the bundle asks for it, may fetch its weights.
     on_event : callable, optional
         See `prepare`.
 
@@ -121,7 +125,8 @@ def detect_native(
             f"channel {', '.join(missing)} is missing: the bundle expects "
             f"{', '.join(bundle.channels)}, the image gives {', '.join(scans)}"
         )
-    prepared = prepare(scans, expected_options(bundle), brain=brain, on_event=on_event)
+    options = replace(expected_options(bundle), allow_download=allow_download)
+    prepared = prepare(scans, options, brain=brain, on_event=on_event)
     found = detect(
         bundle, prepared.channels, brain=prepared.brain, threshold=threshold, device=device
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import time
@@ -18,11 +19,14 @@ from .image_io import read_image, write_image
 from .preprocess_montage import save_montage
 from .preprocess_report import ReportRow, write_quality_table, write_report
 from .preprocessing.atlas import load_atlas
-from .preprocessing.chain import prepare
+from .preprocessing.chain import matching_reference, prepare, reference_channel
 from .preprocessing.options import RECORD_NAME, ChainOptions
 from .provenance import file_hash, record, versions
 from .task_pool import run_tasks
 from .transform import write_transform
+
+#: Headers whose voxels are in files beside them.
+_DETACHED = (".mhd", ".nhdr", ".hdr")
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -91,8 +95,8 @@ def preprocess_cohort(
     Raises
     ------
     InputError
-        If the cohort holds slices or nominal spacings, the cluster does not answer, or all cases
-        failed.
+        If the cohort holds slices or nominal spacings, its files lie where the results go, the
+        atlas or the reference cannot be used, the cluster does not answer, or all cases failed.
     """
     for case in cohort.cases:
         if case.slice is not None or case.nominal_spacing:
@@ -100,14 +104,22 @@ def preprocess_cohort(
                 f"case {case.case}: slices and images of unknown voxel size cannot be "
                 "preprocessed; whole volumes with their true geometry were expected"
             )
-    folder = make_folder(out)
-    (folder / "cohort.csv").unlink(missing_ok=True)
+    options = _settled(options, cohort)
+    # Workers of a cluster start elsewhere.
+    folder = make_folder(Path(out).absolute())
+    _protect_inputs(cohort, folder)
     tasks = [_Task(case, folder / "cases" / case.case, options, force) for case in cohort.cases]
+    outcomes = run_tasks(_timed, tasks, jobs=jobs, dask=dask)
+    (folder / "cohort.csv").unlink(missing_ok=True)
     start = time.monotonic()
     found: dict[str, CaseResult] = {}
-    outcomes = run_tasks(_timed, tasks, jobs=jobs, dask=dask)
     for done, (task, outcome) in enumerate(outcomes, start=1):
         result = outcome if isinstance(outcome, CaseResult) else _failed(task.case, outcome)
+        if result.status == "done" and not _complete(task.case, task.folder):
+            lost = InputError(
+                f"{task.folder}: the results are not here; the workers must see the same files"
+            )
+            result = _failed(task.case, lost)
         found[result.case.case] = result
         if on_event is not None:
             left = (time.monotonic() - start) / done * (len(tasks) - done)
@@ -158,16 +170,51 @@ def _timed(task: _Task) -> CaseResult:
     return replace(done, seconds=round(time.monotonic() - start, 2))
 
 
+def _settled(options: ChainOptions, cohort: Cohort) -> ChainOptions:
+    """Options with absolute paths, whose files are read once before anything runs."""
+    if options.atlas:
+        options = replace(options, atlas=str(Path(options.atlas).absolute()))
+    if options.reference:
+        options = replace(options, reference=str(Path(options.reference).absolute()))
+    load_atlas(options.atlas)
+    found = matching_reference(options, cohort.channels)
+    return replace(options, reference_channel=found[0]) if found else options
+
+
+def _protect_inputs(cohort: Cohort, folder: Path) -> None:
+    """Refuse a folder in which results would replace what they are made of."""
+    if (folder / "cohort.csv").resolve() == Path(cohort.source).resolve():
+        raise InputError(f"{cohort.source}: would be overwritten; choose another output folder")
+    cases = (folder / "cases").resolve()
+    for case in cohort.cases:
+        for path in _roles(case).values():
+            if path.resolve().is_relative_to(cases):
+                raise InputError(
+                    f"{path}: lies in the folder of the results, {cases}, where it would be "
+                    "replaced; choose another output folder"
+                )
+
+
+def _roles(case: Case) -> dict[str, Path]:
+    """The files of a case by what they are."""
+    masks = {"brain": case.brain, "lesions": case.lesions}
+    return {**case.channels, **{role: path for role, path in masks.items() if path is not None}}
+
+
 def _process(task: _Task) -> CaseResult:
     case = task.case
-    files = [*case.channels.values(), case.brain, case.lesions]
-    inputs = {str(path): file_hash([path]) for path in files if path is not None}
-    key = _key(list(inputs.values()), task.options)
+    inputs = {role: _image_hash(path) for role, path in _roles(case).items()}
+    key = _key(inputs, task.options)
     target = task.folder / f"{case.case}.json"
-    if target.is_file() and not task.force:
+    if target.is_file():
         known = read_json(target)
-        if known.get("key") == key:
+        if known.get("key") == key and not task.force and _complete(case, task.folder):
             return CaseResult(case, "skipped", "", tuple(known["warnings"]), known["quality"])
+    elif task.folder.is_dir() and any(task.folder.iterdir()):
+        raise InputError(
+            f"{task.folder}: holds files of another kind, which would be replaced; choose another "
+            "output folder"
+        )
     channels = {name: read_image(path) for name, path in case.channels.items()}
     brain = None if case.brain is None else read_image(case.brain)
     prepared = prepare(channels, task.options, brain=brain)
@@ -178,10 +225,8 @@ def _process(task: _Task) -> CaseResult:
         write_image(prepared.brain, folder / f"{case.case}_brain.nii.gz")
         if case.lesions is not None:
             lesions = read_image(case.lesions)
-            grid = next(
-                (n for n, i in channels.items() if i.geometry.same_grid(lesions.geometry)),
-                next(iter(channels)),
-            )
+            same = [n for n, i in channels.items() if i.geometry.same_grid(lesions.geometry)]
+            grid = same[0] if same else reference_channel(channels)
             mask = prepared.to_atlas(lesions.with_array(lesions.array != 0), grid)
             write_image(mask, folder / f"{case.case}_lesions.nii.gz")
         picture = folder / f"{case.case}_montage.png"
@@ -197,11 +242,30 @@ def _process(task: _Task) -> CaseResult:
     return CaseResult(case, "done", "", prepared.warnings, prepared.quality)
 
 
-def _key(hashes: list[str], options: ChainOptions) -> str:
+def _image_hash(path: Path) -> str:
+    """Hash of an image: its file, all files of a folder, or a header with its detached data."""
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.is_file())
+    elif path.suffix in _DETACHED:
+        files = sorted(path.parent.glob(f"{glob.escape(path.stem)}.*"))
+    else:
+        files = [path]
+    try:
+        return file_hash(files)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _key(inputs: dict[str, str], options: ChainOptions) -> str:
     """What a result depends on: the files, the options (with what they name) and the version."""
-    named = [file_hash([Path(p)]) for p in (options.atlas, options.reference) if p]
-    content = [hashes, options.to_dict(), named, __version__]
+    named = [_image_hash(Path(p)) for p in (options.atlas, options.reference) if p]
+    content = [inputs, options.to_dict(), named, __version__]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _complete(case: Case, folder: Path) -> bool:
+    """Whether all files are there that the new cohort names."""
+    return all(path.is_file() for path in _roles(_prepared_case(case, folder)).values())
 
 
 def _report_row(result: CaseResult) -> ReportRow:

@@ -70,7 +70,7 @@ def draw_outline(
         return
     rows, columns = cut.shape
     x = (np.arange(-1, columns + 1) + 0.5) * (box[1] / columns)
-    y = (np.arange(rows, -2, -1) - 0.5) * (box[3] / rows)
+    y = (np.arange(rows, -2, -1) + 0.5) * (box[3] / rows)
     axes.contour(x, y, np.pad(cut, 1), levels=[0.5], colors=[colour], linewidths=line)
 
 

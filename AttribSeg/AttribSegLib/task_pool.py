@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .errors import InputError
 
@@ -20,6 +20,8 @@ Result = TypeVar("Result")
 
 #: How long to wait for a cluster to answer, seconds.
 _CLUSTER_TIMEOUT = 15
+
+_DIED = "the process died, probably out of memory; use fewer jobs, or a coarser grid"
 
 
 def run_tasks(
@@ -47,34 +49,35 @@ def run_tasks(
     if jobs < 1:
         raise InputError(f"jobs {jobs}: at least one process was expected")
     if dask:
-        yield from _on_cluster(function, tasks, dask)
-    elif jobs == 1:
-        for task in tasks:
-            try:
-                yield task, function(task)
-            except Exception as error:
-                yield task, error
-    else:
-        yield from _in_processes(function, tasks, jobs)
+        return _on_cluster(function, tasks, _connect(dask))
+    if jobs == 1:
+        return _here(function, tasks)
+    return _in_processes(function, tasks, jobs)
+
+
+def _here(
+    function: Callable[[Task], Result], tasks: Sequence[Task]
+) -> Iterator[tuple[Task, Result | Exception]]:
+    for task in tasks:
+        try:
+            yield task, function(task)
+        except Exception as error:
+            yield task, error
 
 
 def _in_processes(
     function: Callable[[Task], Result], tasks: Sequence[Task], jobs: int
 ) -> Iterator[tuple[Task, Result | Exception]]:
     left = dict(enumerate(tasks))
-    for number, outcome in _pool(function, left, min(jobs, len(tasks))):
-        yield left.pop(number), outcome
-    # A process died and took the pool along: the others go on one by one, each in its own.
-    for number, task in list(left.items()):
-        for _, outcome in _pool(function, {number: task}, 1):
+    while left:
+        for number, outcome in _pool(function, left, min(jobs, len(left))):
             yield left.pop(number), outcome
-        if number in left:
-            yield (
-                task,
-                InputError(
-                    "the process died, probably out of memory; use fewer jobs, or a coarser grid"
-                ),
-            )
+        # A process died and took the pool along. It worked on one of the first that are left,
+        # which go on one by one, each in a process of its own.
+        for number in list(left)[: 2 * jobs + 1]:
+            task = left.pop(number)
+            alone = [outcome for _, outcome in _pool(function, {number: task}, 1)]
+            yield task, alone[0] if alone else InputError(_DIED)
 
 
 def _pool(
@@ -98,23 +101,27 @@ def _pool(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _on_cluster(
-    function: Callable[[Task], Result], tasks: Sequence[Task], address: str
-) -> Iterator[tuple[Task, Result | Exception]]:
+def _connect(address: str) -> Any:
     try:
         from distributed import Client
-        from distributed import as_completed as as_completed_there
     except ImportError as error:
         raise InputError(
             "a Dask cluster needs the package distributed; pip install attribseg[dask]"
         ) from error
     try:
-        client = Client(address, timeout=_CLUSTER_TIMEOUT)
+        return Client(address, timeout=_CLUSTER_TIMEOUT)
     except (OSError, TimeoutError, ValueError) as error:
         raise InputError(
             f"Dask scheduler {address}: no answer ({error}); an address such as "
             "tcp://host:8786 was expected"
         ) from error
+
+
+def _on_cluster(
+    function: Callable[[Task], Result], tasks: Sequence[Task], client: Any
+) -> Iterator[tuple[Task, Result | Exception]]:
+    from distributed import as_completed as as_completed_there
+
     with client:
         futures = {client.submit(function, task, pure=False): task for task in tasks}
         try:
@@ -130,5 +137,8 @@ def _on_cluster(
 def _limit_threads(jobs: int) -> None:
     """Share the cores between the processes."""
     import SimpleITK as sitk
+    from threadpoolctl import threadpool_limits
 
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(max((os.cpu_count() or 1) // jobs, 1))
+    share = max((os.cpu_count() or 1) // jobs, 1)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(share)
+    threadpool_limits(share)

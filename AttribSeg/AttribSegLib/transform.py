@@ -146,6 +146,8 @@ def read_transform(path: str | Path) -> Affine:
         transform = sitk.ReadTransform(str(path))
     except RuntimeError as error:
         raise InputError(f"{path}: not an ITK transform file; expected .tfm or .txt") from error
+    if transform.GetDimension() != 3:
+        raise InputError(f"{path}: a transform of three dimensions was expected")
     try:
         return Affine.from_sitk(transform).inverse()
     except InputError as error:

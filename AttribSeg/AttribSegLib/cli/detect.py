@@ -36,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="auto: raw scans go through the chain that the bundle expects, results come back to "
         "their own space; none: images are taken as they are",
     )
+    parser.add_argument(
+        "--allow-download", action="store_true", help="HD-BET may fetch its weights"
+    )
     parser.add_argument("--minimum-ml", type=float, default=0.0, help="drop smaller lesions, in mL")
     parser.add_argument(
         "--threshold", type=float, help="threshold on the map instead of the bundle's own"
@@ -172,7 +175,9 @@ def _detect_one(
     try:
         if raw:
             listen = partial(_report, as_json=True) if args.json else None
-            detection = detect_native(bundle, channels, on_event=listen, **given)
+            detection = detect_native(
+                bundle, channels, allow_download=args.allow_download, on_event=listen, **given
+            )
         else:
             detection = detect(bundle, channels, **given)
     except InputError as error:

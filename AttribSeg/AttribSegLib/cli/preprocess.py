@@ -41,7 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-download", action="store_true", help="HD-BET may fetch its weights"
     )
     parser.add_argument("--atlas", default="", help="skull-stripped T1 instead of ICBM152")
-    parser.add_argument("--reference", default="", help="image whose histogram is matched")
+    parser.add_argument(
+        "--reference",
+        default="",
+        metavar="[CHANNEL=]FILE",
+        help="image whose histogram is matched (adds the step match)",
+    )
     parser.add_argument("--robust", action="store_true", help="standardise by median and quartiles")
     parser.add_argument(
         "--interslice-factor",
@@ -80,13 +85,17 @@ def run(args: argparse.Namespace) -> int:
         steps = (*steps, "n4")
     if args.reference:
         steps = (*steps, "match")
+    channel, _, reference = args.reference.partition("=")
+    if not reference or Path(args.reference).exists():  # its name may hold an equals sign
+        channel, reference = "", args.reference
     options = ChainOptions(
         steps=steps,
         spacing=args.spacing,
         atlas=args.atlas,
         brain_method=args.brain_method,
         allow_download=args.allow_download,
-        reference=args.reference,
+        reference=reference,
+        reference_channel=channel,
         robust=args.robust,
         interslice_factor=args.interslice_factor,
         background=args.background,

@@ -63,7 +63,8 @@ class BrainExtraction:
         bool, on the atlas's own grid.
     quality : dict of float
         ``moved_mm``: mean distance the surface moved. ``edge``: mean contrast across it, 1 where
-        bright brain ends at a dark gap everywhere, 0 where there is no edge at all.
+        bright brain ends at a dark gap everywhere, 0 where there is no edge at all, negative where
+        it is brighter outside.
     """
 
     mask: Image
@@ -143,12 +144,7 @@ def extract_brain(
     moved = ndimage.gaussian_filter(moved[tuple(nearest)], 1.0)
     outside = Image(surface.distance - moved, surface.grid)
     distance = outside.resample(atlas.brain.geometry, background=100.0)
-    edge = np.take_along_axis(score, np.abs(positions - shift[:, None]).argmin(1)[:, None], 1)
-    reference = score[:, :1]  # nothing gained yet: the far inner end
-    quality = {
-        "moved_mm": float(np.abs(shift).mean()),
-        "edge": float(np.clip((edge - reference) / (_REACH + _GAP), 0, 1).mean()),
-    }
+    quality = {"moved_mm": float(np.abs(shift).mean()), "edge": _contrast(evidence, shift)}
     return BrainExtraction(distance.with_array(_largest_piece(distance.array < 0)), quality)
 
 
@@ -268,6 +264,16 @@ def _edge_scores(evidence: Array) -> tuple[NDArray[np.float64], NDArray[np.float
     index = np.round((positions + _REACH + _INWARDS) / _STEP).astype(int)
     gap = inside[:, index + round(_GAP / _STEP)] - inside[:, index]
     return positions, inside[:, index] - gap - positions**2 / (2 * _PRIOR**2)
+
+
+def _contrast(evidence: Array, shift: NDArray[np.float64]) -> float:
+    """Half the difference of the evidence just inside and just outside the surface, mean."""
+    at = np.round((shift + _REACH + _INWARDS) / _STEP).astype(int)
+    width = np.arange(1, round(_GAP / _STEP) + 1)
+    inside = np.take_along_axis(evidence, at[:, None] - width, axis=1)
+    last = evidence.shape[1] - 1
+    outside = np.take_along_axis(evidence, np.minimum(at[:, None] + width - 1, last), axis=1)
+    return float((inside.mean(axis=1) - outside.mean(axis=1)).mean() / 2)
 
 
 def _largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

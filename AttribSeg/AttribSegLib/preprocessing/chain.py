@@ -7,7 +7,7 @@ matching and standardisation, in this order; any can be left out (thesis ch. 1, 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,10 +28,17 @@ from .scan import check_scan
 from .tissue_fit import coverage
 
 #: Channels that the others are registered to: the first of these that the case has.
-_REFERENCES = ("T1", "T1W", "T1CE")
+_REFERENCES = ("t1", "t1w", "t1ce")
+
+#: Contrast across the brain's surface below which the mask is doubtful: real scans show 0.5 and
+#: more, pictures without a brain less than 0.2.
+_EDGE = 0.3
 
 #: Brain volumes of a child of one year and of a large adult, with CSF, mL.
 _BRAIN_ML = (700.0, 2100.0)
+
+#: Distance of interpolated slices over the atlas's voxel size.
+_FINER = 0.8
 
 #: Share of the atlas's brain that a scan must show when registration is left out.
 _OVERLAP = 0.2
@@ -114,10 +121,11 @@ class _Case:
         self.options = options
         self.atlas = atlas
         self.on_event = on_event
-        self.reference = next((name for name in _REFERENCES if name in scans), next(iter(scans)))
+        self.reference = reference_channel(scans)
+        self.matching = matching_reference(options, list(scans))
         self.grid = atlas.grid(options.spacing)
         self.transforms = {name: Affine() for name in scans}
-        self.registered: dict[str, Registration] = {}
+        self.seen: dict[str, NDArray[np.bool_]] = {}
         self.records: list[StepRecord] = []
         self.warnings: list[str] = []
 
@@ -146,7 +154,10 @@ class _Case:
 
             for name, image in self.scans.items():
                 with self._step("interslice", name, factor=factor) as quality:
-                    images[name] = interpolate_slices(image, factor=factor)
+                    # Slices finer than the atlas's voxels would only cost memory.
+                    in_plane = sorted(image.geometry.spacing)[1]
+                    spacing = max(in_plane, _FINER * min(self.grid.spacing))
+                    images[name] = interpolate_slices(image, factor=factor, spacing=spacing)
                     slices = zip(images[name].array.shape, image.array.shape, strict=True)
                     quality["slices_added"] = float(sum(new - old for new, old in slices))
         return images
@@ -167,7 +178,9 @@ class _Case:
         seed = self.options.seed
         reference = self.scans[self.reference]
         with self._step("registration", self.reference, kind="affine") as quality:
-            found = register_to_atlas(reference, self.atlas, brain=brain)
+            # A mask on another channel's grid lies where that channel's header says.
+            fits = brain is not None and self._channel_of(brain) == self.reference
+            found = register_to_atlas(reference, self.atlas, brain=brain if fits else None)
             quality |= found.quality
         self._accept(self.reference, found.transform, found)
         for name, image in self.scans.items():
@@ -213,6 +226,11 @@ class _Case:
                 quality |= found.quality
                 mask = found.mask.resample(self.grid)
                 self._check_brain(mask, quality)
+                if found.quality["edge"] < _EDGE:
+                    self.warnings.append(
+                        f"brain: hardly any edge under the mask ({found.quality['edge']:.2f}, at "
+                        f"least {_EDGE} expected); look at it"
+                    )
         return mask
 
     def _to_atlas(self, mask: Image, channel: str) -> Image:
@@ -261,6 +279,7 @@ class _Case:
                     raise InputError(
                         "the scan shows less than a tenth of the brain; check the mask and header"
                     )
+                self.seen[name] = seen
                 result[name] = onto.with_array(np.where(seen, onto.array, 0).astype(np.float32))
         return result
 
@@ -272,22 +291,19 @@ class _Case:
         shrink = self.options.n4_shrink_mm
         for name, image in images.items():
             with self._step("n4", name, shrink_mm=shrink) as quality:
-                done = correct_bias(image, self._seen(image, mask), shrink_mm=shrink)
+                done = correct_bias(image, self._seen(name, mask), shrink_mm=shrink)
                 quality |= done.quality
             result[name] = done.image
         return result
 
     def match(self, images: dict[str, Image], mask: Image) -> dict[str, Image]:
-        """Histogram of the first channel matched to the reference image's."""
+        """Histogram of one channel matched to the reference image's."""
         from .match import match_histogram
 
-        reference = read_image(self.options.reference)
-        inside = reference.with_array(brain_from_background(reference.array))
-        name = next(iter(images))
+        assert self.matching is not None
+        name, reference, inside = self.matching
         with self._step("match", name, reference=self.options.reference):
-            matched = match_histogram(
-                images[name], self._seen(images[name], mask), reference, inside
-            )
+            matched = match_histogram(images[name], self._seen(name, mask), reference, inside)
         return {**images, name: matched}
 
     def standardise(self, images: dict[str, Image], mask: Image) -> dict[str, Image]:
@@ -300,15 +316,46 @@ class _Case:
             with self._step("standardise", name, robust=robust, background=background):
                 array = standardise(
                     image.array,
-                    self._seen(image, mask).array,
+                    self._seen(name, mask).array,
                     background=background,
                     robust=robust,
                 )
             result[name] = image.with_array(array)
         return result
 
-    @staticmethod
-    def _seen(image: Image, mask: Image) -> Image:
-        """The part of the brain that a channel's field of view holds (0 elsewhere)."""
-        seen: NDArray[np.bool_] = mask.array & (image.array != 0)
-        return mask.with_array(seen if seen.any() else mask.array)
+    def _seen(self, channel: str, mask: Image) -> Image:
+        """The part of the brain that a channel's field of view holds."""
+        return mask.with_array(mask.array & self.seen[channel])
+
+
+def reference_channel(channels: Iterable[str]) -> str:
+    """The channel that is registered to the atlas: a T1 if there is one, else the first."""
+    names = {name.casefold(): name for name in reversed(list(channels))}
+    return next((names[t1] for t1 in _REFERENCES if t1 in names), list(names.values())[-1])
+
+
+def matching_reference(
+    options: ChainOptions, channels: Sequence[str]
+) -> tuple[str, Image, Image] | None:
+    """What the step "match" needs: the channel, the reference image and its brain.
+
+    Raises
+    ------
+    InputError
+        If it is not said which of several channels is matched, or the reference image cannot be
+        read or is not skull-stripped.
+    """
+    if "match" not in options.steps:
+        return None
+    name = options.reference_channel or (channels[0] if len(channels) == 1 else "")
+    if name not in channels:
+        raise InputError(
+            f"step match: channel {name!r} of the reference image, expected one of "
+            f"{', '.join(channels)}; give it as CHANNEL=FILE"
+        )
+    reference = read_image(options.reference)
+    try:
+        inside = reference.with_array(brain_from_background(reference.array))
+    except InputError as error:
+        raise InputError(f"{options.reference}: {error}") from error
+    return name, reference, inside

@@ -11,7 +11,7 @@ from ..image import Image
 
 #: Iterations on each of the nested B-spline grids, and the distance of the first one's knots, mm.
 _ITERATIONS = (30, 20, 15)
-_KNOTS_MM = 200.0
+_KNOTS_MM = 100.0
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -22,6 +23,9 @@ STEPS = ("interslice", "registration", "brain", "n4", "match", "standardise")
 DEFAULT_STEPS = ("interslice", "registration", "brain", "standardise")
 
 BRAIN_METHODS = ("atlas", "hd-bet")
+
+#: SimpleITK counts in 32 bits, and one seed per channel follows.
+_LARGEST_SEED = 2**31 - 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,8 @@ class ChainOptions:
         Voxel size of the grid on which the bias field is estimated.
     reference : str
         Path of the image whose histogram is matched.
+    reference_channel : str
+        The channel that is matched to it; may be empty where there is one channel.
     robust : bool
         Standardise by median and percentiles rather than mean and deviation.
     background : float
@@ -62,6 +68,7 @@ class ChainOptions:
     interslice_factor: float = 1.5
     n4_shrink_mm: float = 4.0
     reference: str = ""
+    reference_channel: str = ""
     robust: bool = False
     background: float = 0.0
     seed: int = 0
@@ -80,17 +87,22 @@ class ChainOptions:
             raise InputError(f"inter-slice factor {self.interslice_factor}: at least 1 expected")
         if "match" in self.steps and not self.reference:
             raise InputError("step match: a reference image is needed (--reference)")
-        if self.seed < 0:
-            raise InputError(f"seed {self.seed}: a number of at least 0 was expected")
+        if not self.n4_shrink_mm > 0:
+            raise InputError(f"n4_shrink_mm {self.n4_shrink_mm}: a size above 0 was expected")
+        if not math.isfinite(self.background):
+            raise InputError(f"background {self.background}: a finite value was expected")
+        if not 0 <= self.seed <= _LARGEST_SEED:
+            raise InputError(f"seed {self.seed}: 0 to {_LARGEST_SEED} was expected")
 
     def with_steps(self, *, add: tuple[str, ...] = (), drop: tuple[str, ...] = ()) -> ChainOptions:
         """The same options with more or fewer steps."""
         return replace(self, steps=tuple(s for s in (*self.steps, *add) if s not in drop))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
+        """Plain form for JSON, without the consent to downloads."""
         content = asdict(self)
         content["steps"] = list(self.steps)
+        del content["allow_download"]  # consent is the user's, here and now
         return content
 
     @classmethod

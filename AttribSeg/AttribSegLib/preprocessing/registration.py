@@ -142,12 +142,14 @@ def _scaled(transform: Affine, atlas: Atlas, factor: float) -> Affine:
     return Affine(scale) @ transform
 
 
-def judged(image: Image, atlas: Atlas, transform: Affine, *, margin: float) -> Registration:
+def judged(
+    image: Image, atlas: Atlas, transform: Affine, *, margin: float | None = None
+) -> Registration:
     """Quality figures of a transform to the atlas, and warnings where they are out of bounds."""
     coarse = shrunken(image, measured_level(image, atlas, transform), 4.0)
     quality = {
         "score": correlation_ratio(levelled(coarse, atlas, transform), atlas, transform),
-        "margin": margin,
+        **({} if margin is None else {"margin": margin}),
         "determinant": transform.determinant,
         "anisotropy": transform.anisotropy,
         "rotation": transform.rotation_degrees,
@@ -159,7 +161,7 @@ def judged(image: Image, atlas: Atlas, transform: Affine, *, margin: float) -> R
             f"registration: the atlas explains {quality['score']:.2f} of the image, at least "
             f"{_SCORE} was expected; is it a head or brain of usual contrast?"
         )
-    if margin < _MARGIN:
+    if margin is not None and margin < _MARGIN:
         warnings.append("registration: another pose fits nearly as well; check the orientation")
     low, high = _DETERMINANT
     if not low <= quality["determinant"] <= high:

@@ -51,13 +51,13 @@ def register_rigid(
         return correlation_ratio(coarse, atlas, whole)
 
     best = optimise_rigid(moving, fixed, atlas, to_atlas.transform, Affine(), seed=seed)
-    margin = score(best)
-    if margin < _BELIEVED:
+    margin = None
+    if score(best) < _BELIEVED:
         alone = register_to_atlas(moving, atlas)
         start = nearest_rigid(to_atlas.transform.inverse() @ alone.transform, atlas, alone)
         other = optimise_rigid(moving, fixed, atlas, to_atlas.transform, start, seed=seed)
-        best = max((best, other), key=score)
-        margin = alone.quality["margin"]
+        if score(other) > score(best):
+            best, margin = other, alone.quality["margin"]
     result = judged(moving, atlas, to_atlas.transform @ best, margin=margin)
     brain = to_atlas.transform.inverse()(atlas.points())
     quality = {

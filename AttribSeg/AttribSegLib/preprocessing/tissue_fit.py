@@ -22,7 +22,8 @@ from .intensity import antialiased, brain_bright
 _POINTS = 20_000
 _POINTS_PER_STEP = 4000
 
-#: Units of the seven parameters in Powell's line searches: radians, mm, logarithm of the scale.
+#: Units of the parameters in Powell's line searches: rotation (radians), shift (mm), logarithm of
+#: the scale; and of uneven stretching (two) and shear (three).
 _UNITS = np.array([0.1] * 3 + [5.0] * 3 + [0.1] + [0.05] * 5)
 
 #: Weight of the squared logarithm of the scale (in its unit, counted from the start): a brain that

@@ -18,7 +18,7 @@ from .fields import Array
 from .head_tissue import VOXEL, draw_head_contrast, head_signal
 from .subject import Subject, simulate_subject, subject_streams
 
-#: Room around the MNI152 grid for the head: left, back, down and right, front, up, mm.
+#: Room around the MNI152 grid for the head: right, back, down and left, front, up, mm.
 _ROOM_LOW = (24, 24, 60)
 _ROOM_HIGH = (24, 46, 24)
 
@@ -119,6 +119,8 @@ def acquire_stack(
         raise InputError(f"spacing {tuple(spacing)}: three sizes above 0, in mm, were expected")
     old = image.geometry
     extent = np.array(old.size) * old.spacing
+    if len(field) not in (0, 3):
+        raise InputError(f"field of view {tuple(field)}: three sizes above 0, in mm, were expected")
     field_mm = np.minimum(field, extent) if len(field) else extent
     if not (field_mm > 0).all():
         raise InputError(f"field of view {tuple(field)}: sizes above 0, in mm, were expected")

@@ -34,6 +34,9 @@ def test_what_needs_preprocessing(bundle, scan, tiny_bundle):
     elsewhere = replace(prepared.geometry, origin=tuple(prepared.geometry.to_lps([30, 0, 0])))
     assert needs_preprocessing(bundle, {"FLAIR": Image(prepared.array, elsewhere)})
     assert not needs_preprocessing(tiny_bundle(), {"FLAIR": scan})  # no chain makes its grid
+    lost = replace(bundle, preprocessing={"atlas": "gone.nii.gz"})
+    with pytest.raises(InputError, match=r"gone\.nii\.gz"):
+        needs_preprocessing(lost, {"FLAIR": prepared})
 
 
 def test_a_bundle_says_how_images_are_prepared(bundle, tiny_bundle):

@@ -166,3 +166,16 @@ def test_faulty_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="limit"):
         save_overlay(tmp_path / "a.png", image, None, image, limit=0.0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_outlines_lie_around_their_mask():
+    from AttribSegLib.slice_pictures import draw_outline
+    from matplotlib.figure import Figure
+
+    axes = Figure().add_subplot()
+    mask = np.zeros((10, 8), bool)
+    mask[2:4, 5:7] = True  # rows from the top
+    draw_outline(axes, mask, (0.0, 16.0, 0.0, 10.0), "red", 1.0)
+    box = axes.collections[0].get_paths()[0].get_extents()
+    assert (box.x0, box.x1) == pytest.approx((10, 14))
+    assert (box.y0, box.y1) == pytest.approx((6, 8))

@@ -2,10 +2,12 @@
 
 import json
 import struct
+from dataclasses import replace
 
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from AttribSegLib.cli import main
 from AttribSegLib.cohort import read_cohort
 from AttribSegLib.errors import InputError
@@ -38,9 +40,20 @@ def test_options_survive_json_and_refuse_nonsense():
     assert options.steps == ("n4", "standardise")
     assert ChainOptions.from_dict(json.loads(json.dumps(options.to_dict()))) == options
     assert "n4" not in ChainOptions().steps  # it takes the contrast of tumours away
-    for bad in ({"steps": ("skull",)}, {"spacing": 3}, {"brain_method": "bet"}, {"seed": -1}):
+    for bad in (
+        {"steps": ("skull",)},
+        {"spacing": 3},
+        {"brain_method": "bet"},
+        {"seed": -1},
+        {"seed": 2**32},
+        {"background": float("nan")},
+        {"n4_shrink_mm": 0},
+    ):
         with pytest.raises(InputError):
             ChainOptions(**bad)
+    assert (
+        "allow_download" not in ChainOptions(allow_download=True).to_dict()
+    )  # consent is personal
     with pytest.raises(InputError, match="colour"):
         ChainOptions.from_dict({"colour": 1})
     with pytest.raises(InputError, match="reference"):
@@ -275,6 +288,113 @@ def test_on_a_dask_cluster(raw_cohort, tmp_path):
         assert run(raw_cohort, tmp_path, "--steps", "standardise", "--dask", address) == 0
     assert len(read_cohort(tmp_path / "cohort.csv").cases) == 4
     assert run(raw_cohort, tmp_path / "b", "--dask", "nowhere:1") == 2
+
+
+def test_nothing_of_the_users_is_replaced(raw_cohort, tmp_path, capsys):
+    rows = raw_cohort.read_text()
+    assert run(raw_cohort, raw_cohort.parent, "--steps", "standardise") == 2
+    assert "would be overwritten" in capsys.readouterr().err
+    assert raw_cohort.read_text() == rows
+
+    image = read_cohort(raw_cohort).cases[0].channels["FLAIR"]
+    scans = tmp_path / "cases" / "a"
+    scans.mkdir(parents=True)
+    (scans / "a.nii.gz").write_bytes(image.read_bytes())
+    table = tmp_path / "raw.csv"
+    table.write_text("case,patient,label,split,FLAIR\na,a,0,train,cases/a/a.nii.gz\n")
+    assert run(table, tmp_path, "--steps", "standardise") == 2
+    assert "lies in the folder of the results" in capsys.readouterr().err
+
+    (tmp_path / "b" / "cases" / "a").mkdir(parents=True)
+    (tmp_path / "b" / "cases" / "a" / "notes.txt").write_text("mine")
+    assert run(table, tmp_path / "b", "--steps", "standardise") == 2
+    assert "holds files of another kind" in capsys.readouterr().err
+    assert (tmp_path / "b" / "cases" / "a" / "notes.txt").read_text() == "mine"
+
+
+def test_wrong_options_leave_an_earlier_run_alone(raw_cohort, tmp_path, capsys):
+    assert run(raw_cohort, tmp_path, "--steps", "standardise") == 0
+    for options in (("--jobs", "0"), ("--dask", "nowhere:1"), ("--atlas", "no.nii.gz")):
+        assert run(raw_cohort, tmp_path, *options) == 2
+        assert options[1] in capsys.readouterr().err
+        assert (tmp_path / "cohort.csv").is_file()
+    assert run(raw_cohort, tmp_path, "--reference", "no.nii.gz") == 2
+    assert "no.nii.gz" in capsys.readouterr().err
+
+
+def test_a_file_is_remembered_by_what_it_is(raw_cohort, tmp_path, capsys):
+    """The same files under other names are another case; a result that is gone is made again."""
+    case = read_cohort(raw_cohort).cases[-1]
+    assert case.lesions is not None
+    table, out = tmp_path / "c.csv", tmp_path / "out"
+    row = f"x,x,1,train,{case.channels['FLAIR'].as_posix()},{case.lesions.as_posix()}"
+    table.write_text(f"case,patient,label,split,FLAIR,brain\n{row}\n")
+    run(table, out, "--steps", "standardise")
+    table.write_text(f"case,patient,label,split,T1,lesions\n{row}\n")
+    assert run(table, out, "--steps", "standardise") == 0
+    assert "(0 before)" in capsys.readouterr().out.splitlines()[-1]
+    (out / "cases" / "x" / "x_T1.nii.gz").unlink()
+    assert run(table, out, "--steps", "standardise") == 0
+    assert "(0 before)" in capsys.readouterr().out
+    assert (out / "cases" / "x" / "x_T1.nii.gz").is_file()
+
+
+def test_missing_files_and_dicom_folders(raw_cohort, tmp_path, capsys):
+    image = read_image(read_cohort(raw_cohort).cases[0].channels["FLAIR"])
+    good = image.to_sitk()
+    folder = tmp_path / "series"
+    folder.mkdir()
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    for k in range(good.GetSize()[2]):
+        piece = sitk.Cast(good[:, :, k], sitk.sitkInt16)
+        corner = good.TransformIndexToPhysicalPoint((0, 0, k))
+        for tag, value in (
+            ("0008|0060", "MR"),
+            ("0020|000d", "1.2.3"),
+            ("0020|000e", "1.2.3.4"),
+            ("0020|0013", str(k)),
+            ("0020|0032", "\\".join(map(str, corner))),
+            ("0020|0037", "1\\0\\0\\0\\-1\\0"),
+        ):
+            piece.SetMetaData(tag, value)
+        writer.SetFileName(str(folder / f"{k:03d}.dcm"))
+        writer.Execute(piece)
+    table = tmp_path / "c.csv"
+    table.write_text(
+        "case,patient,label,split,FLAIR\na,a,0,train,series\nb,b,1,train,gone.nii.gz\n"
+    )
+    run(table, tmp_path / "out", "--steps", "standardise")
+    errors = capsys.readouterr().err
+    assert "gone.nii.gz: cannot be read (No such file" in errors
+    assert "IsADirectory" not in errors
+
+
+def test_zeros_inside_the_brain_are_seen():
+    """Clipped CSF is the darkest tissue, not the mean."""
+    subject = simulate_subject(0, seed=2)
+    array = subject.image.array.copy()
+    array[subject.fractions["fluid"] > 0.9] = 0
+    image = subject.image.with_array(array)
+    prepared = prepare({"FLAIR": image}, LIGHT, brain=subject.brain)
+    values = prepared.channels["FLAIR"].array
+    dark = (array == 0) & subject.brain.array
+    assert dark.any()
+    assert values[dark].max() < -2
+
+
+def test_which_channel_is_matched(tmp_path):
+    subject = simulate_subject(0, seed=2)
+    write_image(subject.image, tmp_path / "reference.nii.gz")
+    path = str(tmp_path / "reference.nii.gz")
+    options = ChainOptions(steps=("match",), spacing=2, reference=path)
+    scans = {"FLAIR": subject.image, "T1": simulate_subject(0, modality="T1", seed=2).image}
+    with pytest.raises(InputError, match="CHANNEL=FILE"):
+        prepare(scans, options)
+    named = replace(options, reference_channel="FLAIR")
+    first = prepare(scans, named).channels["FLAIR"].array
+    second = prepare(dict(reversed(scans.items())), named).channels["FLAIR"].array
+    assert np.array_equal(first, second)
 
 
 def test_bad_options(raw_cohort, tmp_path, capsys):
