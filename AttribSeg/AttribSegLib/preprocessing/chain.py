@@ -30,9 +30,11 @@ from .tissue_fit import coverage
 #: Channels that the others are registered to: the first of these that the case has.
 _REFERENCES = ("t1", "t1w", "t1ce")
 
-#: Contrast across the brain's surface below which the mask is doubtful: real scans show 0.5 and
-#: more, pictures without a brain less than 0.2.
-_EDGE = 0.3
+#: A mask is doubtful where the contrast across its surface is lower, or the atlas's surface had to
+#: move further (mm). Real scans show 0.47 and more, 2.6 and less; scans that are 20 and 40 mm off
+#: 0.42 to 0.19, 5.4 to 9.2; pictures without a brain 0.01 and 9.
+_EDGE = 0.33
+_MOVED = 5.0
 
 #: Brain volumes of a child of one year and of a large adult, with CSF, mL.
 _BRAIN_ML = (700.0, 2100.0)
@@ -226,10 +228,11 @@ class _Case:
                 quality |= found.quality
                 mask = found.mask.resample(self.grid)
                 self._check_brain(mask, quality)
-                if found.quality["edge"] < _EDGE:
+                edge, moved = found.quality["edge"], found.quality["moved_mm"]
+                if edge < _EDGE or moved > _MOVED:
                     self.warnings.append(
-                        f"brain: hardly any edge under the mask ({found.quality['edge']:.2f}, at "
-                        f"least {_EDGE} expected); look at it"
+                        f"brain: the mask fits badly (edge {edge:.2f}, at least {_EDGE} expected; "
+                        f"moved by {moved:.1f} mm, at most {_MOVED} expected); look at it"
                     )
         return mask
 

@@ -100,6 +100,16 @@ def test_what_is_no_head_is_flagged(scan, atlas, rng):
     assert register_to_atlas(scan.with_array(50 + noise), atlas).warnings
 
 
+def test_masks_without_an_edge_say_so(scan, atlas, registered, rng):
+    good = extract_brain({"T1": scan}, atlas, {"T1": registered.transform}).quality
+    noise = scan.with_array(rng.normal(100, 10, scan.array.shape))
+    bad = extract_brain({"T1": noise}, atlas, {"T1": registered.transform}).quality
+    assert good["edge"] > 0.5
+    assert good["moved_mm"] < 3
+    assert bad["edge"] < 0.1
+    assert bad["moved_mm"] > 5
+
+
 def test_a_mask_elsewhere_is_refused(scan, atlas):
     away = replace(scan.geometry, origin=(900, 0, 0))
     with pytest.raises(InputError, match="does not lie on the scan"):
