@@ -9,6 +9,7 @@ from AttribSegLib.preprocess_report import (
     write_quality_table,
     write_report,
 )
+from AttribSegLib.preprocessing.options import ChainOptions
 
 ROWS = [
     ReportRow("good", "done", quality={"registration.T1.score": 0.7, "brain.brain_ml": 1300.0}),
@@ -46,7 +47,7 @@ def test_table(tmp_path):
 
 
 def test_page(tmp_path):
-    options = {"steps": ["registration"], "spacing": 2.0}
+    options = ChainOptions(steps=("registration",), atlas="own & good.nii").to_dict()
     path = tmp_path / "report.html"
     write_report(ROWS, path, source="a&b.csv", options=options, versions={"numpy": "2.0"})
     page = Page()
@@ -55,6 +56,7 @@ def test_page(tmp_path):
     headings = [text for text in page.text if text in {row.case for row in ROWS}]
     assert headings[:4] == ["<b>broken</b>", "doubtful", "poor", "good"]
     assert "Preprocessing of a&b.csv" in page.text
+    assert any("on the grid of own & good.nii" in text for text in page.text)
     assert "brain: 300 mL" in page.text
     assert "cases/a%20b%23%3F/" in page.sources
     assert not any(source.startswith("http") for source in page.sources)  # works without network
