@@ -180,9 +180,8 @@ def _ellipsoid(
     x: Array, y: Array, z: Array, centre: tuple[float, ...], radii: tuple[float, ...]
 ) -> Array:
     """Below 1 inside."""
-    parts = ((axis - c) / r for axis, c, r in zip((x, y, z), centre, radii, strict=True))
-    result: Array = sum(part**2 for part in parts)  # type: ignore[assignment]
-    return result
+    offsets = [(axis - c) / r for axis, c, r in zip((x, y, z), centre, radii, strict=True)]
+    return offsets[0] ** 2 + offsets[1] ** 2 + offsets[2] ** 2
 
 
 def _distance(mask: NDArray[np.bool_]) -> Array:

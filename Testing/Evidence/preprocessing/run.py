@@ -16,6 +16,7 @@ import robustness
 from AttribSegLib.files import write_json, write_text
 
 HERE = Path(__file__).resolve().parent
+# The studies are scripts, not a package: what they share lies one folder up.
 sys.path.append(str(HERE.parent))
 
 from study import data_folder  # noqa: E402
