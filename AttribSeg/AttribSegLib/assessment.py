@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from .bundle import Bundle
+from .bundle import ATTRIBUTION, Bundle
 from .cases import CaseLoader, PreparedCase, iterate_cases
 from .cohort import Case, Cohort
 from .errors import InputError
 from .evaluation import EvaluatedCase, Evaluation, evaluate
 from .inference import Prediction, predict, predict_volume
+from .map_processing import PROCESSED
+from .operating_point import post_process
 
 
 def assess(
@@ -76,13 +78,27 @@ def evaluated_cases(
         prediction = _predict(bundle, prepared, array, device)
         # The baseline is the plain intensity: a clip serves the network, not a threshold.
         intensity = plain(prepared.case).array[order[0]] if recipe.clip else array[0]
+        maps = {ATTRIBUTION: prediction.attribution, bundle.intensity_name: intensity}
+        if len(prediction.channels) == len(bundle.channels) > 1:
+            for name, values in zip(bundle.channels, prediction.channels, strict=True):
+                maps[f"{ATTRIBUTION} of {name}"] = values
+        masks = {}
+        for name, processing in bundle.processing.items():
+            brain, geometry = prepared.brain, prepared.geometry
+            if name == ATTRIBUTION:
+                processed = post_process(prediction, processing, array, brain, geometry)
+            else:
+                processed = processing.map(maps[name], array[0], brain, geometry)
+            maps[name + PROCESSED] = processed
+            masks[name + PROCESSED] = processing
         yield EvaluatedCase(
             case=prepared.case.case,
             patient=prepared.case.patient,
             label=prepared.case.label,
             probability=prediction.probability,
             logit=prediction.logit,
-            maps={"attribution": prediction.attribution, bundle.intensity_name: intensity},
+            maps=maps,
+            processing=masks,
             brain=prepared.brain,
             lesions=prepared.lesions,
             geometry=prepared.geometry,

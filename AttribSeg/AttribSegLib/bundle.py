@@ -16,6 +16,7 @@ from . import __version__
 from .errors import InputError
 from .files import make_folder, read_json, write_json
 from .image import Geometry
+from .map_processing import PROCESSED, RAW, MapProcessing
 from .preprocessing.options import ChainOptions
 from .thresholds import Threshold
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from .recipes import Recipe
+
+#: Name of the network's own map, beside that of the plain intensity.
+ATTRIBUTION = "attribution"
 
 #: Raised whenever an older program could misread a newer bundle.
 SCHEMA_VERSION = 1
@@ -61,6 +65,9 @@ class Bundle:
         What it was trained on, in words.
     preprocessing : dict
         What its images went through (`ChainOptions` in plain form); empty when unknown.
+    processing : dict of str to MapProcessing
+        Post-processing of the maps that have one; post-processed maps have thresholds of their
+        own beside the raw ones.
     """
 
     recipe: Recipe
@@ -73,6 +80,17 @@ class Bundle:
     record: dict[str, Any] = field(default_factory=dict)
     description: str = ""
     preprocessing: dict[str, Any] = field(default_factory=dict)
+    processing: dict[str, MapProcessing] = field(default_factory=dict)
+
+    @property
+    def detection_processing(self) -> MapProcessing:
+        """Post-processing of the map that a detection segments."""
+        return self.processing.get(ATTRIBUTION, RAW)
+
+    @property
+    def detection_threshold(self) -> Threshold:
+        """Threshold of the map that a detection segments."""
+        return self.thresholds[ATTRIBUTION + (PROCESSED if ATTRIBUTION in self.processing else "")]
 
     @property
     def intensity_name(self) -> str:
@@ -108,6 +126,7 @@ def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
             "description": bundle.description,
             "record": bundle.record,
             "preprocessing": bundle.preprocessing,
+            "processing": {name: p.to_dict() for name, p in bundle.processing.items()},
         },
     )
     return target
@@ -154,12 +173,19 @@ def load_bundle(folder: str | Path) -> Bundle:
         dimensions = int(config["dimensions"])
         geometry = Geometry.from_dict(config["geometry"])
         thresholds = _thresholds(config["thresholds"])
-        if "attribution" not in thresholds:
-            raise KeyError("attribution")
+        processing = {
+            name: MapProcessing.from_dict(entry)
+            for name, entry in config.get("processing", {}).items()
+        }
+        for name in (ATTRIBUTION, *(each + PROCESSED for each in processing)):
+            if name not in thresholds:
+                raise KeyError(name)
         alternatives = _thresholds(config.get("alternatives", {}))
         preprocessing = dict(config.get("preprocessing", {}))
         ChainOptions.from_dict(preprocessing)
-        network = recipe.build(in_channels=len(channels), dimensions=dimensions)
+        network = recipe.build(
+            in_channels=len(channels), dimensions=dimensions, size=geometry.size[:dimensions]
+        )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise InputError(f"{source / 'config.json'}: {error}") from error
@@ -178,6 +204,7 @@ def load_bundle(folder: str | Path) -> Bundle:
         config.get("record", {}),
         config.get("description", ""),
         preprocessing,
+        processing,
     )
 
 

@@ -19,6 +19,8 @@ from .image import Image
 from .image_io import write_image
 from .inference import predict_slices, predict_volume
 from .lesions import Lesion, lesion_table, remove_small_lesions, write_lesion_table
+from .map_processing import RAW, MapProcessing, within_brain
+from .operating_point import post_process
 from .preprocessing.prepared import Prepared
 from .thresholds import Threshold
 from .transform import write_transform
@@ -35,7 +37,8 @@ class Detection:
     logit, probability : float
         Of the class pathological. For a volume read slice by slice, the largest over slices.
     attribution : Image
-        Map in the image's own geometry; zero outside the brain.
+        Map in the image's own geometry, post-processed where the bundle says so; zero outside the
+        brain.
     mask : Image
         Lesion mask, bool, in the image's own geometry.
     lesions : list of Lesion
@@ -43,6 +46,10 @@ class Detection:
         That was applied to the attribution.
     slices : list of dict
         For a volume read slice by slice: index, logit and probability of each.
+    by_channel : dict of str to Image
+        Raw map of each channel, where there are several.
+    processing : MapProcessing
+        Post-processing of the map.
     atlas : Detection, optional
         Of a raw scan: the same detection in atlas space.
     prepared : Prepared, optional
@@ -57,6 +64,8 @@ class Detection:
     lesions: list[Lesion]
     threshold: Threshold
     slices: list[dict[str, float]] = field(default_factory=list)
+    by_channel: dict[str, Image] = field(default_factory=dict)
+    processing: MapProcessing = RAW
     atlas: Detection | None = None
     prepared: Prepared | None = None
 
@@ -121,15 +130,25 @@ def detect(
         prediction, slices = predict_slices(bundle, array, inside, geometry, device=device)
     else:
         prediction = predict_volume(bundle, array, inside, geometry, device=device)
-    chosen = threshold or bundle.thresholds["attribution"]
-    attribution = np.where(inside, prediction.attribution, 0.0).astype(np.float32)
-    mask = Image(chosen.mask(attribution) & inside, geometry)
+    chosen = threshold or bundle.detection_threshold
+    processing = bundle.detection_processing
+    processed = post_process(prediction, processing, array, inside, geometry)
+    attribution = within_brain(processed, inside)
+    mask = Image(processing.mask(chosen.mask(attribution) & inside, geometry), geometry)
     if minimum_ml > 0:
         mask = remove_small_lesions(mask, minimum_ml)
-    native = first.geometry.orientation()
-    map_native = Image(attribution, geometry).reorient(native)
-    map_native = Image(np.ascontiguousarray(map_native.array), first.geometry)
-    mask_native = Image(np.ascontiguousarray(mask.reorient(native).array), first.geometry)
+
+    def back(image: Image) -> Image:
+        array = image.reorient(first.geometry.orientation()).array
+        return Image(np.ascontiguousarray(array), first.geometry)
+
+    map_native, mask_native = back(Image(attribution, geometry)), back(mask)
+    by_channel = {}
+    if len(prediction.channels) == len(bundle.channels) > 1:
+        by_channel = {
+            name: back(Image(within_brain(values, inside), geometry))
+            for name, values in zip(bundle.channels, prediction.channels, strict=True)
+        }
     return Detection(
         first,
         prediction.logit,
@@ -139,6 +158,8 @@ def detect(
         lesion_table(mask_native, map_native),
         chosen,
         slices,
+        by_channel,
+        processing,
     )
 
 
@@ -160,8 +181,9 @@ def write_detection(
     Returns
     -------
     dict of str to Path
-        ``attribution``, ``mask``, ``segmentation``, ``lesions``, ``overlay``, ``summary``; for a
-        raw scan also ``atlas``, a folder with the same in atlas space.
+        ``attribution`` (and one for each of several channels), ``mask``, ``segmentation``,
+        ``lesions``, ``overlay``, ``summary``; for a raw scan also ``atlas``, a folder with the
+        same in atlas space.
 
     Raises
     ------
@@ -187,6 +209,9 @@ def write_detection(
     nominal = detection.image.geometry.nominal
     with atomic_folder(target) as temporary:
         write_image(detection.attribution, temporary / names["attribution"])
+        for channel, image in detection.by_channel.items():
+            names[f"attribution_{channel}"] = f"{name}_attribution_{channel}.nii.gz"
+            write_image(image, temporary / names[f"attribution_{channel}"])
         write_image(detection.mask, temporary / names["mask"])
         write_segmentation(detection.mask, temporary / names["segmentation"])
         write_lesion_table(detection.lesions, temporary / names["lesions"], nominal=nominal)
@@ -210,6 +235,7 @@ def write_detection(
             "lesions": len(detection.lesions),
             "lesion_volume_ml": total,
             "threshold": detection.threshold.to_dict(),
+            "post_processing": detection.processing.to_dict(),
             "record": dict(record),
         }
         if detection.atlas is not None and detection.prepared is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 from .image import Geometry
+from .map_processing import MapProcessing
 from .metrics.voxel import RankedScores, dice, surface_distances
 from .thresholds import Threshold
 
@@ -36,6 +38,8 @@ class EvaluatedCase:
         Lesion mask if there is one. A healthy case's is empty by definition.
     geometry : Geometry
         With a nominal spacing, nothing in mm or mL is computed.
+    processing : mapping of str to MapProcessing
+        Of maps that were post-processed: what is still to be done to their segmentations.
 
     Raises
     ------
@@ -53,6 +57,7 @@ class EvaluatedCase:
     brain: NDArray[np.bool_]
     lesions: NDArray[np.bool_] | None
     geometry: Geometry
+    processing: Mapping[str, MapProcessing] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         grids = {**self.maps, "brain mask": self.brain}
@@ -139,6 +144,10 @@ def score_case(
         found["auprc"] = ranked.auprc()
     if threshold is not None:
         mask = threshold.mask(values)
+        if name in case.processing:
+            whole = np.zeros_like(case.brain)
+            whole[case.brain] = mask
+            mask = case.processing[name].mask(whole, case.geometry)[case.brain]
         count = int(mask.sum())
         found.update(threshold=threshold.value, segmented_voxels=count)
         found["segmented_ml"] = count * volume

@@ -28,11 +28,20 @@ class Prediction:
     logit : float
         F(x); the image is called pathological when it is positive.
     attribution : ndarray of shape (I, J, K)
-        Map on the network's grid, positive where it argues for pathological.
+        Map on the network's grid, positive where it argues for pathological; the sum over
+        channels.
+    channels : ndarray of shape (C, I, J, K)
+        Map of each channel; a single one where the method gives no more.
     """
 
     logit: float
     attribution: NDArray[np.float32]
+    channels: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, logit: float, channels: NDArray[np.float32]) -> Prediction:
+        """Prediction whose combined map is the sum over channels."""
+        return cls(logit, channels.sum(axis=0) if len(channels) > 1 else channels[0], channels)
 
     @property
     def probability(self) -> float:
@@ -85,11 +94,11 @@ def predict(bundle: Bundle, arrays: NDArray[np.float32], *, device: Any = None) 
     finally:
         for parameter in frozen:
             parameter.requires_grad_(True)
-    values = maps[:, 0].float().cpu().numpy()
+    values = maps.float().cpu().numpy()
     if bundle.dimensions == 2:
         values = values[..., None]
     return [
-        Prediction(float(logit), value)
+        Prediction.of(float(logit), value)
         for logit, value in zip(logits.double().cpu().tolist(), values, strict=True)
     ]
 
@@ -138,9 +147,11 @@ def predict_volume(
     ]
     prediction = predict(bundle, np.stack(moved)[None].astype(np.float32), device=device)[0]
     # Where the network saw nothing the map takes its least value: a threshold may be below zero.
-    least = float(prediction.attribution.min())
-    back = Image(prediction.attribution, grid).resample(geometry, background=least)
-    return Prediction(prediction.logit, back.array.astype(np.float32))
+    back = [
+        Image(values, grid).resample(geometry, background=float(values.min())).array
+        for values in prediction.channels
+    ]
+    return Prediction.of(prediction.logit, np.stack(back).astype(np.float32))
 
 
 def _require_coverage(brain: NDArray[np.bool_], geometry: Geometry, grid: Geometry) -> None:
@@ -197,19 +208,26 @@ def predict_slices(
     indices = [k for k in range(geometry.size[2]) if moved_brain[:, :, k].mean() >= _LEAST_BRAIN]
     if not indices:
         raise InputError("no slice holds enough brain; check the brain mask")
-    result = np.zeros(grid.size, dtype=np.float32)
+    result: NDArray[np.float32] | None = None
     rows: list[dict[str, float]] = []
     for start in range(0, len(indices), _BATCH):
         chunk = indices[start : start + _BATCH]
         batch = np.stack([moved_array[:, :, :, k : k + 1] for k in chunk])
         for k, prediction in zip(chunk, predict(bundle, batch, device=device), strict=True):
-            result[:, :, k] = prediction.attribution[:, :, 0]
+            if result is None:
+                result = np.zeros((len(prediction.channels), *grid.size), dtype=np.float32)
+            result[..., k] = prediction.channels[..., 0]
             row = {"slice": k, "logit": prediction.logit, "probability": prediction.probability}
             rows.append(row)
-    least = float(result[:, :, indices].min())  # as in `predict_volume`
-    result[:, :, [k for k in range(result.shape[2]) if k not in indices]] = least
-    back = Image(result, grid).resample(geometry, background=least).array.astype(np.float32)
-    return Prediction(max(row["logit"] for row in rows), back), rows
+    assert result is not None  # there is at least one slice
+    unseen = [k for k in range(geometry.size[2]) if k not in indices]
+    back = []
+    for values in result:
+        least = float(values[..., indices].min())  # as in `predict_volume`
+        values[..., unseen] = least
+        back.append(Image(values, grid).resample(geometry, background=least).array)
+    logit = max(row["logit"] for row in rows)
+    return Prediction.of(logit, np.stack(back).astype(np.float32)), rows
 
 
 def _onto_plane(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .errors import InputError
 from .files import write_text
 from .image import Image
+from .map_processing import without_small_components
 
 
 @dataclass(frozen=True)
@@ -124,12 +125,8 @@ def remove_small_lesions(mask: Image, minimum_ml: float) -> Image:
     if minimum_ml == 0:
         return mask.with_array(binary_array(mask).copy())
     mask.geometry.require_spacing("a minimum lesion volume in mL")
-    labels, _ = label_lesions(mask)
-    # Rounding of the spacing must not remove a lesion of exactly the minimum.
-    smallest = minimum_ml / mask.geometry.voxel_volume_ml * (1 - 1e-6)
-    keep = np.bincount(labels.ravel()) >= smallest
-    keep[0] = False
-    return mask.with_array(keep[labels])
+    smallest = minimum_ml / mask.geometry.voxel_volume_ml
+    return mask.with_array(without_small_components(binary_array(mask), smallest))
 
 
 def lesion_table(mask: Image, attribution: Image) -> list[Lesion]:

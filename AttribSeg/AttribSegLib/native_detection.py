@@ -139,6 +139,9 @@ def detect_native(
         found,
         image=scans[first],
         attribution=attribution,
+        by_channel={
+            name: prepared.to_native(image, first) for name, image in found.by_channel.items()
+        },
         mask=mask,
         lesions=lesion_table(mask, attribution),
         atlas=found,

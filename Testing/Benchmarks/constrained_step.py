@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import torch
 from AttribSegLib.networks.twice import weight_gradients_only
+from AttribSegLib.recipes import Batch
 from AttribSegLib.recipes.attribution import AttributionRecipe
 from timing import alternate
 
@@ -32,10 +33,12 @@ def make_step(
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4)
     healthy, pathological = torch.randn(2, batch // 2, 1, *size).unbind(0)
     brain = torch.ones(batch // 2, 1, *size, dtype=torch.bool)
+    nothing = torch.zeros(batch // 2, dtype=torch.bool)
+    batch_seen = Batch(healthy, pathological, brain, brain, ~brain, nothing)
 
     def step() -> None:
         optimiser.zero_grad(set_to_none=True)
-        loss = recipe.batch_loss(network, healthy, pathological, healthy_brain=brain)
+        loss = recipe.batch_loss(network, batch_seen)
         with weight_gradients_only():
             loss.total.backward()
         optimiser.step()

@@ -161,7 +161,7 @@ def _detect_one(
             f"{', '.join(bundle.channels)}"
         )
     brain = None if args.brain is None else read_image(args.brain, nominal=nominal)
-    threshold = bundle.thresholds["attribution"]
+    threshold = bundle.detection_threshold
     if args.threshold is not None:
         threshold = Threshold(args.threshold, "user", {}, "given on the command line")
     given: dict[str, Any] = {

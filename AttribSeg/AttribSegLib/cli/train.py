@@ -24,15 +24,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="name of a recipe, or a JSON file with a recipe's parameters",
     )
     group = parser.add_argument_group("recipe", "override the recipe's own values")
-    group.add_argument("--constraint", choices=("unsup", "none"), default=argparse.SUPPRESS)
     group.add_argument(
-        "--alpha", type=float, default=argparse.SUPPRESS, help="weight of the constraint"
+        "--network",
+        default=argparse.SUPPRESS,
+        help="patchgan, resnet18, resnet34, resnet50, resnet152, densenet121 or a registered one",
+    )
+    group.add_argument(
+        "--constraint",
+        choices=("unsup", "sup", "unsup_tv", "erion", "ross", "none"),
+        default=argparse.SUPPRESS,
+        help="sup learns from the lesion masks of the cases that have one, too",
+    )
+    group.add_argument(
+        "--attribution",
+        default=argparse.SUPPRESS,
+        help="what is constrained: gradient, integrated_gradients, expected_gradients or "
+        "integrated_expected_gradients",
+    )
+    group.add_argument(
+        "--alpha",
+        type=_alpha,
+        default=argparse.SUPPRESS,
+        help="weight of the constraint; auto finds the largest one that leaves validation TPR and "
+        "TNR within 5 %% of the unconstrained model's (several trainings)",
     )
     group.add_argument(
         "--alpha-scale",
-        choices=("voxels", "raw"),
+        choices=("voxels", "rms", "raw"),
         default=argparse.SUPPRESS,
-        help="attributions multiplied by the voxel count, or as they are (as in the thesis)",
+        help="attributions multiplied by the voxel count, divided by their root mean square, or as "
+        "they are (as in the thesis)",
     )
     group.add_argument(
         "--width", type=float, default=argparse.SUPPRESS, help="factor on the number of filters"
@@ -66,11 +87,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.005,
         help="the same as a share of the brain, for cohorts of nominal spacing",
     )
+    run.add_argument(
+        "--post-processing",
+        default="none",
+        help="of the maps, stored in the bundle: none, chosen by labels or masks of validation "
+        "images, or a JSON file with its steps",
+    )
     run.add_argument("--json", action="store_true", help="print events as JSON lines")
 
 
+def _alpha(text: str) -> float | str:
+    return text if text == "auto" else float(text)
+
+
 _RECIPE_ARGUMENTS = (
+    "network",
     "constraint",
+    "attribution",
     "alpha",
     "alpha_scale",
     "width",
@@ -98,17 +131,22 @@ def run(args: argparse.Namespace) -> int:
     if args.threads is not None and args.threads < 1:
         raise InputError(f"--threads {args.threads}: at least 1 was expected")
     content |= {name: vars(args)[name] for name in _RECIPE_ARGUMENTS if name in vars(args)}
+    search = content.get("alpha") == "auto"
+    if search:
+        del content["alpha"]
     recipe = recipe_from_dict(content)
     cohort = read_cohort(args.cohort, seed=args.seed)
     import torch
 
+    from ..operating_point import Allowance
+    from ..training.alpha_search import train_with_largest_alpha
     from ..training.run import train_bundle
 
     if args.threads:
         torch.set_num_threads(args.threads)
     report = _JsonLines() if args.json else _ProgressBar()
     with closing(report), _stop_on_interrupt() as stopped:
-        train_bundle(
+        (train_with_largest_alpha if search else train_bundle)(
             cohort,
             recipe,
             args.out,
@@ -116,12 +154,20 @@ def run(args: argparse.Namespace) -> int:
             device=args.device,
             resume=args.resume,
             overwrite=args.overwrite,
-            false_positive_ml=args.false_positive_ml,
-            false_positive_fraction=args.false_positive_fraction,
+            allowance=Allowance(args.false_positive_ml, args.false_positive_fraction),
+            processing=_processing(args.post_processing),
             on_event=report,
             should_stop=stopped,
         )
     return 0
+
+
+def _processing(text: str) -> Any:
+    """A rule, or the steps in a JSON file."""
+    from ..files import read_json
+    from ..map_processing import MapProcessing
+
+    return MapProcessing.from_dict(read_json(text)) if text.endswith(".json") else text
 
 
 class _JsonLines:
@@ -167,7 +213,7 @@ class _ProgressBar:
             # Drawn on terminals only: in a log it would run into the lines of errors.
             self._bar = tqdm(total=total, desc=label, leave=False, file=sys.stderr, disable=None)
         if self._bar is not None:
-            shown = {"L_C": f"{event['classification']:.3f}"}
+            shown = {"loss": f"{event['loss']:.3f}"}
             if "constraint_gain" in event:
                 shown["L_A-log2"] = f"{event['constraint_gain']:+.2e}"
             self._bar.set_postfix(shown, refresh=False)
@@ -179,11 +225,16 @@ class _ProgressBar:
         gain = event.get("train_constraint_gain")
         constraint = f" L_A-log2 {gain:+.2e}" if gain is not None else ""
         minutes, seconds = divmod(round(event["seconds_left"]), 60)
+        if "train_classification" in event:
+            loss = f"L_C {event['train_classification']:.3f}{constraint}"
+            rates = f"TPR {event['validation_tpr']:.2f} TNR {event['validation_tnr']:.2f}"
+        else:
+            loss = f"loss {event['train_loss']:.3g}"
+            rates = f"healthy {event['validation_loss']:.3g}"
         print(
-            f"epoch {event['epoch']}/{event['epochs']}: L_C {event['train_classification']:.3f}"
-            f"{constraint} | validation TPR {event['validation_tpr']:.2f} "
-            f"TNR {event['validation_tnr']:.2f} AUROC {event['validation_auroc']:.3f} | best "
-            f"{event['best_epoch']} | {minutes}:{seconds:02d} left",
+            f"epoch {event['epoch']}/{event['epochs']}: {loss} | validation {rates} "
+            f"AUROC {event['validation_auroc']:.3f} | best {event['best_epoch']} | "
+            f"{minutes}:{seconds:02d} left",
             flush=True,
         )
 

@@ -21,7 +21,7 @@ from torch.autograd import Function
 
 #: How many contexts of each kind are open. Plain numbers, not thread-local ones, because
 #: autograd runs backward passes of CUDA tensors in threads of its own.
-_open = {"input_only": 0, "weights_only": 0}
+_open = {"input_only": 0, "weights_only": 0, "plain": 0}
 
 
 @contextmanager
@@ -40,6 +40,28 @@ def weight_gradients_only() -> Iterator[None]:
     """Within this context a backward pass computes no gradient of the network's (leaf) input."""
     with _entered("weights_only"):
         yield
+
+
+@contextmanager
+def plain_layers() -> Iterator[None]:
+    """Within this context the layers call PyTorch's own functions.
+
+    For methods that watch or replace these functions while a network runs.
+    """
+    with _entered("plain"):
+        yield
+
+
+def use_twice_layers(network: nn.Module) -> nn.Module:
+    """Let the ordinary convolutions of any network have cheap second derivatives, in place.
+
+    Weights and state dictionary stay as they are.
+    """
+    kinds: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: Conv2d, nn.Conv3d: Conv3d}
+    for module in network.modules():
+        if type(module) in kinds:
+            module.__class__ = kinds[type(module)]
+    return network
 
 
 @contextmanager
@@ -217,12 +239,17 @@ class _NormaliseGradient(Function):
         return gg, gxhat, gr_total, ggr
 
 
+def _plain(x: torch.Tensor) -> bool:
+    """Whether PyTorch's own functions serve better, or are asked for."""
+    lowered = torch.is_autocast_enabled(x.device.type)
+    return bool(_open["plain"]) or lowered or not torch.is_grad_enabled()
+
+
 class _TwiceMixin:
     """Forward of a convolution; one with groups, dilation or a padding mode is PyTorch's."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        plain = torch.is_autocast_enabled(x.device.type) or not torch.is_grad_enabled()
-        if plain or not self._known():
+        if _plain(x) or not self._known():
             return super().forward(x)  # type: ignore[misc]
         return _Convolution.apply(x, self.weight, self.bias, self.stride, self.padding)  # type: ignore[attr-defined]
 
@@ -248,6 +275,6 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise every image and channel over its voxels, shape (B, C, I, J[, K])."""
-        if torch.is_autocast_enabled(x.device.type) or not torch.is_grad_enabled():
+        if _plain(x):
             return nn.functional.instance_norm(x, eps=self.eps)
         return _Normalise.apply(x, self.eps)[0]

@@ -6,8 +6,8 @@ its recipe from the fixed register of this package, never by an import path.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ..errors import InputError
@@ -18,7 +18,51 @@ if TYPE_CHECKING:
 
     from ..training.augmentation import AugmentationOptions
 
-__all__ = ["REGISTER", "BatchLoss", "Recipe", "recipe_from_dict", "register"]
+__all__ = ["REGISTER", "Batch", "BatchLoss", "Recipe", "recipe_from_dict", "register"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step of the training sees.
+
+    Parameters
+    ----------
+    healthy, pathological : Tensors of shape (H, C, I, J[, K]) and (P, C, I, J[, K])
+    healthy_brain, pathological_brain : Tensors of shape (H or P, 1, I, J[, K]), bool
+    lesions : Tensor of shape (P, 1, I, J[, K]), bool
+        Masks of the pathological images; false where there is none.
+    has_mask : Tensor of shape (P,), bool
+        Which pathological images have a mask that may be used.
+    references : Tensor of shape (H + P, C, I, J[, K]), optional
+        Training images drawn at random, for recipes that need them.
+    step : int
+        Number of the step since the start of the training.
+    progress : float
+        Share of all steps that are done.
+    seed : int
+        For what the loss draws at random.
+    """
+
+    healthy: torch.Tensor
+    pathological: torch.Tensor
+    healthy_brain: torch.Tensor
+    pathological_brain: torch.Tensor
+    lesions: torch.Tensor
+    has_mask: torch.Tensor
+    references: torch.Tensor | None = None
+    step: int = 0
+    progress: float = 1.0
+    seed: int = 0
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        import torch
+
+        entries: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
+        for name, value in entries.items():
+            if isinstance(value, torch.Tensor):
+                entries[name] = value.to(device)
+        return Batch(**entries)
 
 
 @dataclass(frozen=True)
@@ -49,35 +93,60 @@ class Recipe(Protocol):
     epochs: int
     batch_size: int
     optimiser: str
+    optimiser_options: Mapping[str, Any]
     learning_rate: float
     weight_decay: float
     schedule: str
     average: float
     patience: int
+    minutes: float
     background: float
     clip: float
     first_epoch: int
     augmentation: AugmentationOptions
 
-    def build(self, *, in_channels: int, dimensions: int) -> nn.Module:
-        """Make an untrained network that maps (B, C, I, J[, K]) to logits (B,)."""
+    #: What the best epoch is chosen by: "classification" of validation images, or
+    #: "reconstruction", the lowest mean score of the healthy ones.
+    selection: ClassVar[str]
+
+    @property
+    def needs_references(self) -> bool:
+        """Whether batches shall hold training images drawn at random."""
+        ...
+
+    @property
+    def masked_patients(self) -> int | None:
+        """Number of patients whose lesion masks are used in training; None for all, 0 for none."""
+        ...
+
+    def build(
+        self, *, in_channels: int, dimensions: int, size: tuple[int, ...] | None = None
+    ) -> nn.Module:
+        """Make an untrained network that maps (B, C, I, J[, K]) to logits (B,).
+
+        ``size``, the voxels along every axis, matters to networks with a latent vector only.
+        """
         ...
 
     def batch_loss(
-        self,
-        network: nn.Module,
-        healthy: torch.Tensor,
-        pathological: torch.Tensor,
-        *,
-        healthy_brain: torch.Tensor,
-        progress: float = 1.0,
-        mixed_precision: bool = False,
+        self, network: nn.Module, batch: Batch, *, mixed_precision: bool = False
     ) -> BatchLoss:
-        """Loss of a batch of healthy and pathological images, at a share of all steps."""
+        """Loss of a batch of healthy and pathological images."""
+        ...
+
+    def calibrate(self, network: nn.Module, scores: Sequence[float], labels: Sequence[int]) -> None:
+        """After training, let logits be positive for pathological images, by labels alone.
+
+        Given the trained network's scores of the validation images. Classifiers need nothing.
+        """
         ...
 
     def explain(self, network: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (B,) and maps (B, 1, I, J[, K]) that argue for pathology where positive."""
+        """Logits (B,) and maps (B, C, I, J[, K]), one per channel or one in all.
+
+        Maps argue for pathology where they are positive; their sum over channels is the combined
+        map.
+        """
         ...
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,7 +172,8 @@ def recipe_from_dict(content: Mapping[str, Any]) -> Recipe:
     InputError
         If the recipe or one of its parameters is unknown.
     """
-    from . import attribution  # noqa: F401  (enters itself in the register)
+    # They enter themselves in the register.
+    from . import anogan, attribution, autoencoder, silva_rodriguez  # noqa: F401
 
     if not isinstance(content, Mapping):
         raise InputError(f"recipe {content!r}: its name and parameters were expected")

@@ -4,40 +4,41 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from ..attribution import EXPLANATIONS, LOSS_ATTRIBUTIONS, explain
+from ..attribution.expected_gradients import expected_gradients
 from ..attribution.gradient import score_and_gradient
-from ..constraints import ALPHA_SCALES, CONSTRAINTS, UNSUP_AT_ZERO, scale_attribution, unsup
+from ..attribution.integrated_expected_gradients import ZERO_PROBABILITY
+from ..constraints import (
+    ALPHA_SCALES,
+    CONSTRAINTS,
+    UNSUP_AT_ZERO,
+    ross,
+    scale_attribution,
+    sup,
+    total_variation,
+    unsup,
+)
 from ..errors import InputError
-from ..networks.patchgan import PatchGAN
-from ..training.augmentation import AugmentationOptions
-from . import BatchLoss, register
+from ..networks import NETWORKS, build_network, is_known
+from . import Batch, BatchLoss, register
+from .options import TrainingOptions
 
 _REGIONS = ("image", "brain")
-_NUMBERS = (
-    "alpha",
-    "width",
-    "learning_rate",
-    "weight_decay",
-    "average",
-    "batch_size",
-    "epochs",
-    "patience",
-    "background",
-)
 
 
 @register
 @dataclass(frozen=True)
-class AttributionRecipe:
-    r"""PatchGAN classifier whose gradient is constrained on healthy images.
+class AttributionRecipe(TrainingOptions):
+    r"""Classifier whose attributions are constrained.
 
     .. math:: L = L_C + \alpha_A L_A
 
@@ -46,7 +47,24 @@ class AttributionRecipe:
 
     Parameters
     ----------
-    constraint : {"unsup", "none"}
+    network : str
+        See :mod:`AttribSegLib.networks`.
+    constraint : {"unsup", "sup", "unsup_tv", "erion", "ross", "none"}
+        "unsup" and "ross" look at healthy images; "sup" at these and at pathological images whose
+        lesions are drawn; "unsup_tv" is "unsup" with the total variation of the same maps;
+        "erion" is the total variation of the maps of all images, whatever their label.
+    attribution : {"gradient", "integrated_gradients", "expected_gradients", \
+                   "integrated_expected_gradients"}
+        What L_A is computed on, always local. The last three are stochastic: at every step one
+        reference (zero, a training image, or either) and one place on the way from it.
+    zero_probability : float
+        Probability of the zero reference in "integrated_expected_gradients".
+    tv_weight : float
+        Weight of the total variation in "unsup_tv".
+    masks : int or None
+        "sup" uses the lesion masks of at most so many patients; of all that have one when None.
+    explanation : str
+        How maps are read from the trained network; see :func:`AttribSegLib.attribution.explain`.
     alpha : float
         Weight of the constraint.
     alpha_delay, alpha_warmup : float
@@ -54,29 +72,14 @@ class AttributionRecipe:
         Where lesions are small, the classes must be told apart a little before the constraint
         has anything to work on. Epochs before alpha has its full value are not candidates for
         the weights that are kept.
-    alpha_scale : {"voxels", "raw"}
+    alpha_scale : {"voxels", "rms", "raw"}
         See :func:`.scale_attribution`.
     constraint_region : {"image", "brain"}
         Voxels over which L_A is averaged.
     width, filters, strides, norm, activation
-        See :class:`.PatchGAN`.
-    optimiser : {"adam", "adamw", "adadelta", "sgd"}
-    learning_rate, weight_decay : float
-    schedule : {"constant", "cosine"}
-        Learning rate over the epochs.
-    average : float
-        Decay per step of the exponential moving average of the weights, which is what is
-        validated and kept; 0 keeps the last weights.
-    batch_size : int
-        Images per step, half healthy and half pathological.
-    epochs : int
-    patience : int
-        Stop after this many epochs whose validation classification is worse than the best; 0 never
-        stops.
-    background, clip : float
-        Value outside the brain, and limit of intensities, after standardisation; a clip of 0
-        stands for none. About -3 is where the signal of a standardised brain is zero.
-    augmentation : AugmentationOptions
+        See :class:`.PatchGAN`; other networks take width, norm and activation.
+
+    The parameters of the training are those of :class:`.TrainingOptions`.
 
     Raises
     ------
@@ -86,102 +89,62 @@ class AttributionRecipe:
 
     name: ClassVar[str] = "attribution"
 
+    network: str = "patchgan"
     constraint: str = "unsup"
+    attribution: str = "gradient"
+    zero_probability: float = ZERO_PROBABILITY
+    tv_weight: float = 1.0
+    masks: int | None = None
+    explanation: str = "gradient"
     alpha: float = 0.05
     alpha_delay: float = 0.0
     alpha_warmup: float = 0.5
     alpha_scale: str = "voxels"
     constraint_region: str = "image"
-    width: float = 0.25
     filters: tuple[int, ...] = (64, 128, 256, 512)
     strides: tuple[int, ...] = (2, 2, 2, 2)
     norm: str = "instance"
     activation: str = "leaky_relu"
-    optimiser: str = "adam"
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    schedule: str = "cosine"
-    average: float = 0.95
-    batch_size: int = 8
-    epochs: int = 20
-    patience: int = 0
-    background: float = -3.0
-    clip: float = 3.0
-    augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
 
     def __post_init__(self) -> None:
-        for name in ("filters", "strides"):
-            value = getattr(self, name)
-            try:
-                object.__setattr__(self, name, tuple(int(n) for n in value))
-            except (TypeError, ValueError) as error:
-                raise InputError(f"{name} {value!r}: whole numbers were expected") from error
-        if not isinstance(self.augmentation, AugmentationOptions):
-            raise InputError(f"augmentation {self.augmentation!r}: its options were expected")
-        choices = {
-            "constraint": CONSTRAINTS,
-            "alpha_scale": ALPHA_SCALES,
-            "constraint_region": _REGIONS,
-            "optimiser": ("adam", "adamw", "adadelta", "sgd"),
-            "schedule": ("constant", "cosine"),
-        }
-        for name, allowed in choices.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                raise InputError(f"{name} {value!r}: one of {', '.join(allowed)} was expected")
-        for name in _NUMBERS:
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise InputError(f"{name} {value!r}: a finite number was expected")
-        for name in ("alpha", "weight_decay", "patience"):
-            value = getattr(self, name)
-            if value < 0:
-                raise InputError(f"{name} {value}: a number of at least 0 was expected")
-        for name in ("learning_rate", "width", "epochs"):
-            value = getattr(self, name)
-            if value <= 0:
-                raise InputError(f"{name} {value}: a positive number was expected")
-        for name in ("epochs", "batch_size", "patience"):
-            value = getattr(self, name)
-            if value != int(value):
-                raise InputError(f"{name} {value}: a whole number was expected")
-            object.__setattr__(self, name, int(value))
-        for name in ("alpha_delay", "alpha_warmup"):
+        super().__post_init__()
+        self._whole_numbers("filters", "strides")
+        if not is_known(self.network):
+            raise InputError(
+                f"network {self.network!r}: one of {', '.join(NETWORKS)}, or a registered one, was "
+                "expected"
+            )
+        self._require_choice("constraint", CONSTRAINTS)
+        self._require_choice("attribution", LOSS_ATTRIBUTIONS)
+        self._require_choice("explanation", EXPLANATIONS)
+        self._require_choice("alpha_scale", ALPHA_SCALES)
+        self._require_choice("constraint_region", _REGIONS)
+        self._require_number("alpha", "tv_weight", least=0)
+        if self.masks is not None:
+            self._require_number("masks", least=1)
+            self._require_whole("masks")
+        for name in ("alpha_delay", "alpha_warmup", "zero_probability"):
+            self._require_number(name)
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} {getattr(self, name)}: a share of 0 to 1 was expected")
         if self.alpha_delay + self.alpha_warmup > 1:
             raise InputError("alpha_delay and alpha_warmup: their sum must not exceed 1")
-        if not self.clip > 0:
-            object.__setattr__(self, "clip", 0.0)
-        if not 0 <= self.average < 1:
-            raise InputError(f"average {self.average}: a decay from 0 to below 1 was expected")
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> AttributionRecipe:
-        """From plain values, as JSON holds them."""
-        entries = dict(content)
-        known = {item.name for item in fields(cls)}
-        unknown = sorted(set(entries) - known)
-        if unknown:
-            raise InputError(
-                f"recipe parameter {unknown[0]!r} is unknown; known are {', '.join(sorted(known))}"
-            )
-        options = entries.get("augmentation")
-        if isinstance(options, Mapping):
-            try:
-                entries["augmentation"] = AugmentationOptions(**options)
-            except TypeError as error:
-                raise InputError(f"augmentation of the recipe: {error}") from error
-        return cls(**entries)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, with the recipe's name."""
-        return {"recipe": self.name, **asdict(self)}
 
     @property
     def first_epoch(self) -> int:
         """First epoch at whose end alpha has reached its value."""
         return max(1, math.ceil((self.alpha_delay + self.alpha_warmup) * self.epochs))
+
+    @property
+    def needs_references(self) -> bool:
+        """Whether batches shall hold training images drawn at random."""
+        drawn = self.attribution in ("expected_gradients", "integrated_expected_gradients")
+        return drawn and self.constraint != "none"
+
+    @property
+    def masked_patients(self) -> int | None:
+        """Number of patients whose lesion masks are used in training; None for all."""
+        return self.masks if self.constraint == "sup" else 0
 
     def alpha_at(self, progress: float) -> float:
         """Weight of the constraint at a share of all steps."""
@@ -191,95 +154,148 @@ class AttributionRecipe:
             return self.alpha
         return self.alpha * min(1.0, (progress - self.alpha_delay) / self.alpha_warmup)
 
-    def build(self, *, in_channels: int, dimensions: int) -> nn.Module:
-        """Untrained PatchGAN; warns where batch statistics and the constraint meet."""
+    def build(
+        self, *, in_channels: int, dimensions: int, size: tuple[int, ...] | None = None
+    ) -> nn.Module:
+        """Untrained network; warns where batch statistics and the constraint meet."""
         if self.norm == "batch" and self.constraint != "none":
             warnings.warn(
                 "batch norm mixes images: a healthy image's attribution then depends on its "
                 "neighbours in the batch; instance norm does not",
                 stacklevel=2,
             )
-        return PatchGAN(
+        options: dict[str, Any] = {}
+        if self.network == "patchgan":
+            options = {"filters": self.filters, "strides": self.strides}
+        return build_network(
+            self.network,
             dimensions=dimensions,
             in_channels=in_channels,
             width=self.width,
-            filters=self.filters,
-            strides=self.strides,
             norm=self.norm,
             activation=self.activation,
+            **options,
         )
 
     def batch_loss(
-        self,
-        network: nn.Module,
-        healthy: torch.Tensor,
-        pathological: torch.Tensor,
-        *,
-        healthy_brain: torch.Tensor,
-        progress: float = 1.0,
-        mixed_precision: bool = False,
+        self, network: nn.Module, batch: Batch, *, mixed_precision: bool = False
     ) -> BatchLoss:
-        """Loss of a batch (thesis ch. 5, eq. 5.7).
+        """Loss of a batch (thesis ch. 5, eq. 5.7 and 5.8).
 
-        The healthy and the pathological half go through the network apart, and only the healthy
-        one carries the graph of its attributions. Batch statistics do not allow that: with batch
-        norm the whole batch is one forward pass, and the healthy images' rows are constrained.
+        Only the images that the constraint looks at carry the graph of their attributions; the
+        others go through the network apart. Batch statistics do not allow that: with batch norm
+        the whole batch is one forward pass.
 
         Parameters
         ----------
         network : Module
-        healthy, pathological : Tensors of shape (B, C, I, J[, K])
-        healthy_brain : Tensor of shape (B, 1, I, J[, K]), bool
-        progress : float
-            Share of all steps done, for the rise of alpha.
+        batch : Batch
         mixed_precision : bool
             bfloat16 autocast, except where attributions are differentiated.
         """
-        kind = healthy.device.type
-        lower = torch.autocast(kind, torch.bfloat16) if mixed_precision else nullcontext()
-        alpha = self.alpha_at(progress)
-        constrained = alpha > 0
-        attribution = None
-        if constrained and self.norm == "batch":
-            both = torch.cat([healthy, pathological])
-            logits, attribution = score_and_gradient(network, both, differentiable=True)
-            healthy_logits, pathological_logits = logits.split([len(healthy), len(pathological)])
-            attribution = attribution[: len(healthy)]
-        elif constrained:
-            healthy_logits, attribution = score_and_gradient(network, healthy, differentiable=True)
-            with lower:
-                pathological_logits = network(pathological)
+        images = torch.cat([batch.healthy, batch.pathological])
+        labels = torch.zeros(len(images), device=images.device)
+        labels[len(batch.healthy) :] = 1.0
+        alpha = self.alpha_at(batch.progress)
+        chosen = self._constrained(batch)
+        if alpha > 0 and chosen.any():
+            logits, maps = self._logits_and_maps(network, images, chosen, batch, mixed_precision)
         else:
-            with lower:
-                logits = network(torch.cat([healthy, pathological]))
-            healthy_logits, pathological_logits = logits.split([len(healthy), len(pathological)])
-        count = len(healthy) + len(pathological)
-        classification = (
-            functional.softplus(healthy_logits.float()).sum()
-            + functional.softplus(-pathological_logits.float()).sum()
-        ) / count
+            with _autocast(images, mixed_precision):
+                logits, maps = network(images), None
+        signed = torch.where(labels > 0, -logits.float(), logits.float())
+        classification = functional.softplus(signed).mean()
+        positive = (logits.detach() > 0).double()
         terms = {
             "classification": float(classification.detach().double()),
-            "tpr": float((pathological_logits.detach() > 0).double().mean()),
-            "tnr": float((healthy_logits.detach() <= 0).double().mean()),
+            "tpr": float(positive[labels > 0].mean()),
+            "tnr": float(1 - positive[labels == 0].mean()),
         }
-        if attribution is None:
+        if maps is None:
             return BatchLoss(classification, {**terms, "loss": terms["classification"]})
-        scaled = scale_attribution(attribution, self.alpha_scale)
-        region = healthy_brain if self.constraint_region == "brain" else None
-        penalty = unsup(scaled, region)
+        scaled = scale_attribution(maps, self.alpha_scale)
+        penalty = self._penalty(scaled, chosen, batch)
         total = classification + alpha * penalty
         # Raw maps are around 1e-6: in float32 L_A is log 2 to all its digits. Summed in double,
         # the distance from there still shows whether the constraint moves.
-        exact = unsup(scaled.detach().double(), region)
-        terms["constraint"] = float(exact)
-        terms["constraint_gain"] = float(exact) - UNSUP_AT_ZERO
-        terms["mean_attribution"] = float(scaled.detach().double().mean())
+        double = scaled.detach().double()
+        terms["constraint"] = float(self._penalty(double, chosen, batch))
+        if self.constraint in ("unsup", "sup"):
+            terms["constraint_gain"] = terms["constraint"] - UNSUP_AT_ZERO
+        terms["mean_attribution"] = float(double.mean())
         terms["loss"] = float(total.detach().double())
         return BatchLoss(total, terms)
 
+    def _constrained(self, batch: Batch) -> torch.Tensor:
+        """Which images of the batch, healthy ones first, the constraint looks at; shape (B,)."""
+        healthy = torch.ones(len(batch.healthy), dtype=torch.bool, device=batch.healthy.device)
+        if self.constraint == "erion":
+            others = torch.ones_like(batch.has_mask)
+        elif self.constraint == "sup":
+            others = batch.has_mask
+        else:
+            others = torch.zeros_like(batch.has_mask)
+        return torch.cat([healthy, others])
+
+    def _logits_and_maps(
+        self,
+        network: nn.Module,
+        images: torch.Tensor,
+        chosen: torch.Tensor,
+        batch: Batch,
+        mixed_precision: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits of all images, and differentiable maps of the chosen ones."""
+        if self.attribution != "gradient":
+            with _autocast(images, mixed_precision):
+                logits = network(images)
+            references = batch.references if self.needs_references else torch.zeros_like(images)
+            assert references is not None  # the trainer asked `needs_references`
+            probability = {"expected_gradients": 0.0, "integrated_gradients": 1.0}
+            maps = expected_gradients(
+                network,
+                images[chosen],
+                references=references,
+                samples=1,
+                zero_probability=probability.get(self.attribution, self.zero_probability),
+                local=True,
+                seed=batch.seed,
+                differentiable=True,
+            )
+            return logits, maps
+        if self.norm == "batch":
+            logits, maps = score_and_gradient(network, images, differentiable=True)
+            return logits, maps[chosen]
+        constrained, maps = score_and_gradient(network, images[chosen], differentiable=True)
+        logits = images.new_zeros(len(images)).index_put((chosen,), constrained)
+        if not chosen.all():
+            with _autocast(images, mixed_precision):
+                rest = network(images[~chosen])
+            logits = logits.index_put((~chosen,), rest.to(logits.dtype))
+        return logits, maps
+
+    def _penalty(self, maps: torch.Tensor, chosen: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """L_A of the scaled maps of the chosen images."""
+        brain = None
+        if self.constraint_region == "brain":
+            brain = torch.cat([batch.healthy_brain, batch.pathological_brain])[chosen]
+        if self.constraint == "sup":
+            nothing = torch.zeros_like(batch.healthy_brain)
+            return sup(maps, torch.cat([nothing, batch.lesions])[chosen], brain)
+        if self.constraint == "erion":
+            return total_variation(maps, brain)
+        if self.constraint == "ross":
+            return ross(maps, brain)
+        value = unsup(maps, brain)
+        if self.constraint == "unsup_tv":
+            value = value + self.tv_weight * total_variation(maps, brain)
+        return value
+
+    def calibrate(self, network: nn.Module, scores: Sequence[float], labels: Sequence[int]) -> None:
+        """Nothing: the logits of a classifier are trained to change sign between the classes."""
+
     def explain(self, network: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits and gradient maps, summed over channels, on the scale of the constraint.
+        """Logits and maps, on the scale of the constraint.
 
         Parameters
         ----------
@@ -289,7 +305,11 @@ class AttributionRecipe:
         Returns
         -------
         logits : Tensor of shape (B,)
-        maps : Tensor of shape (B, 1, I, J[, K])
+        maps : Tensor of shape (B, C, I, J[, K]), or (B, 1, I, J[, K]) for GradCAM
         """
-        logits, maps = score_and_gradient(network, x)
-        return logits, scale_attribution(maps, "voxels").sum(dim=1, keepdim=True)
+        logits, maps = explain(self.explanation, network, x)
+        return logits, scale_attribution(maps, "voxels")
+
+
+def _autocast(images: torch.Tensor, wanted: bool) -> Any:
+    return torch.autocast(images.device.type, torch.bfloat16) if wanted else nullcontext()

@@ -130,33 +130,35 @@ class Augmentation:
             )
 
     def __call__(
-        self, image: torch.Tensor, brain: torch.Tensor, *, seed: tuple[int, ...]
+        self, image: torch.Tensor, masks: torch.Tensor, *, seed: tuple[int, ...]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Vary an image.
 
         Parameters
         ----------
         image : Tensor of shape (C, I, J[, K])
-        brain : Tensor of shape (1, I, J[, K]), bool
+        masks : Tensor of shape (M, I, J[, K]), bool
+            The brain first, then whatever else must go with the image.
         seed : tuple of int
             Names the draw: seed of the run, epoch, step, place in the batch.
 
         Returns
         -------
-        image, brain : Tensors of the same shapes
+        image, masks : Tensors of the same shapes
         """
         from monai.utils import convert_to_tensor
 
         states = np.random.SeedSequence(seed).generate_state(4)
         if self._spatial:
-            both = torch.cat([image - self.background, brain.to(image.dtype)])
+            count = len(masks)
+            both = torch.cat([image - self.background, masks.to(image.dtype)])
             for transform, state in zip(self._spatial, states[1:], strict=False):
                 transform.set_random_state(int(state))
                 both = convert_to_tensor(transform(both), track_meta=False)
-            image, brain = both[:-1], both[-1:] > 0.5
+            image, masks = both[:-count], both[-count:] > 0.5
         else:
             image = image - self.background
         if self._brightness is not None:
             self._brightness.set_random_state(int(states[0]))
             image = convert_to_tensor(self._brightness(image), track_meta=False)
-        return torch.where(brain, image, 0.0) + self.background, brain
+        return torch.where(masks[:1], image, 0.0) + self.background, masks

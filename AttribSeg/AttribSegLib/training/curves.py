@@ -20,13 +20,18 @@ def draw_curves(history: Sequence[dict[str, Any]], path: str | Path, best_epoch:
             "Classification loss",
             {"train_classification": "training", "validation_loss": "validation"},
         ),
+        (
+            "Reconstruction loss",
+            {"train_reconstruction": "training", "validation_loss": "validation, healthy"},
+        ),
         ("Constraint: $L_A$ - log 2", {"train_constraint_gain": "training, healthy"}),
         (
             "Validation",
-            {"validation_tpr": "TPR", "validation_tnr": "TNR", "validation_auroc": "AUROC"},
+            {"validation_auroc": "AUROC", "validation_tpr": "TPR", "validation_tnr": "TNR"},
         ),
     ]
-    panels = [(title, keys) for title, keys in panels if any(key in history[-1] for key in keys)]
+    # The first key of a panel is what it is about.
+    panels = [(title, keys) for title, keys in panels if next(iter(keys)) in history[-1]]
     figure = Figure(figsize=(4.4 * len(panels), 3.4), layout="constrained")
     for axis, (title, keys) in zip(figure.subplots(1, len(panels)), panels, strict=True):
         for key, label in keys.items():

@@ -8,31 +8,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..bundle import Bundle, is_bundle, load_bundle, save_bundle
-from ..cases import CaseLoader, PreparedCase, common_grid, crop_to_brains, load_cases
+from ..cases import PreparedCase, common_grid, crop_to_brains, load_cases
 from ..cohort import Case, Cohort
 from ..errors import InputError
 from ..files import make_folder
 from ..image import Geometry
-from ..inference import predict
+from ..map_processing import MapProcessing
+from ..operating_point import Allowance, choose_operating_point
 from ..preprocessing.options import recorded_options
 from ..provenance import record
 from ..recipes import Recipe
-from ..thresholds import (
-    Threshold,
-    false_positive_fraction_threshold,
-    false_positive_volume_threshold,
-    precision_recall_threshold,
-)
 from .curves import draw_curves
 from .distributed import joined, select_device
 from .trainer import OnEvent, Trainer
 
-#: False positives allowed on healthy validation images when the threshold is chosen.
-FALSE_POSITIVE_ML = 1.0
-FALSE_POSITIVE_FRACTION = 0.005
+#: How the best epoch is chosen, in words.
+_SELECTIONS = {
+    "classification": "class-weighted validation accuracy, then AUROC, then the later",
+    "reconstruction": "lowest mean score of healthy validation images, then the later",
+}
 
 
 def train_bundle(
@@ -44,8 +39,8 @@ def train_bundle(
     device: str = "auto",
     resume: bool = False,
     overwrite: bool = False,
-    false_positive_ml: float = FALSE_POSITIVE_ML,
-    false_positive_fraction: float = FALSE_POSITIVE_FRACTION,
+    allowance: Allowance | None = None,
+    processing: str | MapProcessing = "none",
     on_event: OnEvent | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Bundle:
@@ -64,9 +59,10 @@ def train_bundle(
         Go on from the last checkpoint in ``out``.
     overwrite : bool
         Replace a bundle that is already there.
-    false_positive_ml, false_positive_fraction : float
-        Allowed on healthy validation images: mean mL per case, or share of the brain where the
-        spacing is nominal. They set the threshold.
+    allowance : Allowance, optional
+        False positives on healthy validation images; it sets the threshold.
+    processing : {"none", "labels", "masks"} or MapProcessing
+        Post-processing of the maps; see :func:`.choose_operating_point`.
     on_event : callable, optional
         Receives ``load``, ``start``, ``step``, ``epoch`` and ``done`` events.
     should_stop : callable, optional
@@ -96,7 +92,8 @@ def train_bundle(
             f"{folder}: holds a model or an unfinished run already; give another --out, --resume "
             "to go on with it or --overwrite to replace it"
         )
-    for what, amount in (("mL", false_positive_ml), ("of the brain", false_positive_fraction)):
+    allowance = allowance or Allowance()
+    for what, amount in (("mL", allowance.ml), ("of the brain", allowance.fraction)):
         if not (math.isfinite(amount) and amount >= 0):
             raise InputError(f"allowed false positives {amount} {what}: at least 0 was expected")
     splits = {name: cohort.in_split(name) for name in ("train", "validation")}
@@ -119,7 +116,7 @@ def train_bundle(
             cropped = crop_to_brains([*loaded["train"], *loaded["validation"]])
             loaded = {"train": cropped[:count], "validation": cropped[count:]}
             geometry = cropped[0].geometry
-        _check_allowance(loaded["validation"], geometry, false_positive_ml, false_positive_fraction)
+        _check_allowance(loaded["validation"], geometry, allowance)
         trainer = Trainer(
             recipe,
             loaded["train"],
@@ -148,15 +145,13 @@ def train_bundle(
             preprocessing=recorded_options(cohort.source),
         )
         if process.leads:
-            thresholds, alternatives = choose_thresholds(
+            choose_operating_point(
                 bundle,
                 loaded["validation"],
-                false_positive_ml=false_positive_ml,
-                false_positive_fraction=false_positive_fraction,
+                allowance=allowance,
+                processing=processing,
                 device=chosen_device,
             )
-            bundle.thresholds.update(thresholds)
-            bundle.alternatives.update(alternatives)
             bundle.network.to("cpu")
             best = result.history[result.best_epoch - 1]
             bundle.record.update(
@@ -167,7 +162,7 @@ def train_bundle(
                     cohort=cohort.summary(),
                     epochs=len(result.history),
                     best_epoch=result.best_epoch,
-                    selection="class-weighted validation accuracy, then AUROC, then the later",
+                    selection=_SELECTIONS[recipe.selection],
                     validation={k: v for k, v in best.items() if k.startswith("validation_")},
                     history=result.history,
                 )
@@ -211,70 +206,19 @@ def _made_by(bundle: Bundle, recipe: Recipe, seed: int, cohort: Cohort) -> bool:
 
 
 def _check_allowance(
-    validation: list[PreparedCase], geometry: Geometry, volume_ml: float, fraction: float
+    validation: list[PreparedCase], geometry: Geometry, allowance: Allowance
 ) -> None:
     """Refuse before the training what no threshold could be chosen for after it."""
-    whole, allowed, unit = 1.0, fraction, "of the brain"
+    whole, allowed, unit = 1.0, allowance.fraction, "of the brain"
     if not geometry.nominal:
         healthy = [case for case in validation if case.case.label == 0]
         volumes = [case.brain.sum() * case.geometry.voxel_volume_ml for case in healthy]
-        whole, allowed, unit = sum(volumes) / len(volumes), volume_ml, "mL per case"
+        whole, allowed, unit = sum(volumes) / len(volumes), allowance.ml, "mL per case"
     if not allowed < whole:
         raise InputError(
             f"allowed false positives {allowed} {unit}: less than the whole brain ({whole:.4g}) "
             "was expected"
         )
-
-
-def choose_thresholds(
-    bundle: Bundle,
-    validation: list[PreparedCase],
-    *,
-    false_positive_ml: float = FALSE_POSITIVE_ML,
-    false_positive_fraction: float = FALSE_POSITIVE_FRACTION,
-    device: torch.device | None = None,
-) -> tuple[dict[str, Threshold], dict[str, Threshold]]:
-    """Thresholds of the attribution and of the plain intensity, by the same rules.
-
-    Returns
-    -------
-    thresholds : dict of str to Threshold
-        Label-only: a stated false-positive volume on healthy validation images.
-    alternatives : dict of str to Threshold
-        Mask-tuned, where pathological validation cases have masks; else empty.
-    """
-    names = ("attribution", bundle.intensity_name)
-    maps: dict[str, dict[int, list[Any]]] = {name: {0: [], 1: []} for name in names}
-    masks: list[Any] = []
-    volumes: list[float] = []
-    nominal = bundle.geometry.nominal
-    plain = CaseLoader(background=bundle.recipe.background)
-    for case in validation:
-        label = case.case.label
-        if label == 1 and case.lesions is None:
-            continue
-        prediction = predict(bundle, case.array[None], device=device)[0]
-        maps["attribution"][label].append(prediction.attribution[case.brain])
-        # As in the evaluation, the baseline's intensities are not clipped.
-        whole = plain(case.case) if bundle.recipe.clip else case
-        maps[bundle.intensity_name][label].append(whole.array[0][whole.brain])
-        if label == 0 and not nominal:
-            volumes.append(case.geometry.voxel_volume_ml)
-        elif label == 1:
-            masks.append(case.lesions[case.brain] if case.lesions is not None else None)
-    thresholds, alternatives = {}, {}
-    for name, by_label in maps.items():
-        if nominal:
-            thresholds[name] = false_positive_fraction_threshold(
-                by_label[0], fraction=false_positive_fraction
-            )
-        else:
-            thresholds[name] = false_positive_volume_threshold(
-                by_label[0], volume_ml=false_positive_ml, voxel_volume_ml=volumes
-            )
-        if any(mask.any() for mask in masks):
-            alternatives[name] = precision_recall_threshold(by_label[1], masks)
-    return thresholds, alternatives
 
 
 def _start_event(cohort: Cohort, trainer: Trainer) -> dict[str, Any]:

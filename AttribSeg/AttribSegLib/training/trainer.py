@@ -20,7 +20,8 @@ from ..errors import Cancelled, InputError
 from ..files import make_folder
 from ..metrics.image import auroc, class_weighted_accuracy, true_negative_rate, true_positive_rate
 from ..networks.twice import weight_gradients_only
-from ..recipes import Recipe
+from ..optimisers import make_optimiser
+from ..recipes import Batch, Recipe
 from .augmentation import Augmentation
 from .batches import BalancedBatches
 from .checkpoint import (
@@ -51,23 +52,11 @@ def case_tensor(case: PreparedCase, dimensions: int) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
-def brain_tensor(case: PreparedCase, dimensions: int) -> torch.Tensor:
-    """Brain mask of a case as a tensor of shape (1, I, J[, K])."""
-    array = case.brain[..., 0] if dimensions == 2 else case.brain
-    return torch.from_numpy(np.ascontiguousarray(array))[None]
-
-
-def make_optimiser(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser a recipe names."""
-    kinds: dict[str, Any] = {
-        "adam": torch.optim.Adam,
-        "adamw": torch.optim.AdamW,
-        "adadelta": torch.optim.Adadelta,
-        "sgd": torch.optim.SGD,
-    }
-    return kinds[recipe.optimiser](
-        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
+def mask_tensor(case: PreparedCase, dimensions: int) -> torch.Tensor:
+    """Brain and lesions of a case as a tensor of shape (2, I, J[, K]), bool."""
+    lesions = np.zeros_like(case.brain) if case.lesions is None else case.lesions
+    both = np.stack([case.brain, lesions])
+    return torch.from_numpy(both[..., 0] if dimensions == 2 else both)
 
 
 class Trainer:
@@ -130,10 +119,19 @@ class Trainer:
         )
         torch.manual_seed(seed)
         self.network = recipe.build(
-            in_channels=first.array.shape[0], dimensions=self.dimensions
+            in_channels=first.array.shape[0],
+            dimensions=self.dimensions,
+            size=first.geometry.size[: self.dimensions],
         ).to(self.device)
         self.averaged = {name: t.clone() for name, t in self.network.state_dict().items()}
-        self.optimiser = make_optimiser(recipe, self.network)
+        self.optimiser = make_optimiser(
+            recipe.optimiser,
+            self.network.parameters(),
+            learning_rate=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            options=recipe.optimiser_options,
+        )
+        self.masked = _with_usable_masks(training, recipe.masked_patients, seed)
         self.history: list[Event] = []
         self.best_epoch = 0
 
@@ -152,14 +150,15 @@ class Trainer:
         if resume and (self.folder / "last.safetensors").exists():
             self._restore()
         started = time.perf_counter()
+        spent = self.history[-1]["seconds"] if self.history else 0.0
         first_epoch = len(self.history) + 1
         for epoch in range(first_epoch, self.recipe.epochs + 1):
-            if self._waited_enough():
+            if self._waited_enough() or self._out_of_time():
                 break
             self._set_learning_rate(epoch)
             record = self._train_epoch(epoch)
             record.update(self._validate())
-            record["seconds"] = round(time.perf_counter() - started, 3)
+            record["seconds"] = round(spent + time.perf_counter() - started, 3)
             remaining = self.recipe.epochs - epoch
             per_epoch = (time.perf_counter() - started) / (epoch - first_epoch + 1)
             self.history.append(record)
@@ -178,6 +177,8 @@ class Trainer:
         self.process.wait()
         tensors, _ = load_tensors(self.folder / "best.safetensors")
         load_weights(self.network, tensors, source=self.folder / "best.safetensors")
+        scores, labels = self.validation_scores()
+        self.recipe.calibrate(self.network, scores.tolist(), labels.tolist())
         return TrainingResult(self.network.eval(), self.history, self.best_epoch)
 
     def _train_epoch(self, epoch: int) -> Event:
@@ -191,8 +192,7 @@ class Trainer:
                 batch = pending.result()
                 if step + 1 < len(plan):
                     pending = pool.submit(self._make_batch, epoch, step + 1, plan[step + 1])
-                done = ((epoch - 1) * len(plan) + step) / (self.recipe.epochs * len(plan))
-                terms = self._step(batch, done)
+                terms = self._step(batch)
                 for name, value in terms.items():
                     seen.setdefault(name, []).append(value)
                 if self.process.agree(self.should_stop()):
@@ -218,23 +218,16 @@ class Trainer:
             **{f"train_{name}": value for name, value in zip(names, means, strict=True)},
         }
 
-    def _step(
-        self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor], progress: float
-    ) -> dict[str, float]:
-        healthy, pathological, brain = (tensor.to(self.device) for tensor in batch)
+    def _step(self, batch: Batch) -> dict[str, float]:
         self.optimiser.zero_grad(set_to_none=True)
         loss = self.recipe.batch_loss(
-            self.network,
-            healthy,
-            pathological,
-            healthy_brain=brain,
-            progress=progress,
-            mixed_precision=self.device.type == "cuda",
+            self.network, batch.to(self.device), mixed_precision=self.device.type == "cuda"
         )
         if not math.isfinite(loss.terms["loss"]):
+            parts = ", ".join(f"{n} {v:.3g}" for n, v in loss.terms.items() if n != "loss")
             raise InputError(
-                f"the loss became {loss.terms['loss']} (classification "
-                f"{loss.terms['classification']:.3g}); use a smaller alpha or learning rate"
+                f"the loss became {loss.terms['loss']} ({parts}); use a smaller alpha or learning "
+                "rate"
             )
         with weight_gradients_only():
             loss.total.backward()
@@ -243,25 +236,44 @@ class Trainer:
         self._average_weights()
         return loss.terms
 
-    def _make_batch(
-        self, epoch: int, step: int, plan: tuple[list[int], list[int]]
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _make_batch(self, epoch: int, step: int, plan: tuple[list[int], list[int]]) -> Batch:
         images: list[list[torch.Tensor]] = [[], []]
-        brains: list[torch.Tensor] = []
+        masks: list[list[torch.Tensor]] = [[], []]
         for label, indices in enumerate(plan):
             for place, index in enumerate(indices):
                 case = self.training[index]
                 # The place in the whole batch names the draw, whatever rank makes it.
                 position = place * self.process.world + self.process.rank
-                image, brain = self.augmentation(
+                image, mask = self.augmentation(
                     case_tensor(case, self.dimensions),
-                    brain_tensor(case, self.dimensions),
+                    mask_tensor(case, self.dimensions),
                     seed=(self.seed, epoch, step, label, position),
                 )
                 images[label].append(image)
-                if label == 0:
-                    brains.append(brain)
-        return torch.stack(images[0]), torch.stack(images[1]), torch.stack(brains)
+                masks[label].append(mask)
+        healthy, pathological = (torch.stack(half) for half in masks)
+        usable = torch.tensor([index in self.masked for index in plan[1]])
+        number = (epoch - 1) * self.batches.steps + step
+        draw = (self.seed, epoch, step, 2, self.process.rank)
+        return Batch(
+            healthy=torch.stack(images[0]),
+            pathological=torch.stack(images[1]),
+            healthy_brain=healthy[:, :1],
+            pathological_brain=pathological[:, :1],
+            lesions=pathological[:, 1:] & usable.reshape(-1, *(1,) * (pathological.ndim - 1)),
+            has_mask=usable,
+            references=self._references(len(plan[0]) + len(plan[1]), draw),
+            step=number,
+            progress=number / (self.recipe.epochs * self.batches.steps),
+            seed=int(np.random.SeedSequence(draw).generate_state(1)[0]),
+        )
+
+    def _references(self, count: int, draw: tuple[int, ...]) -> torch.Tensor | None:
+        """Training images drawn at random, as they are."""
+        if not self.recipe.needs_references:
+            return None
+        chosen = np.random.default_rng([*draw, 1]).integers(len(self.training), size=count)
+        return torch.stack([case_tensor(self.training[i], self.dimensions) for i in chosen])
 
     def _average_weights(self) -> None:
         decay = self.recipe.average
@@ -275,32 +287,40 @@ class Trainer:
                 else:
                     self.averaged[name].copy_(tensor)
 
-    @torch.no_grad()
     def _validate(self) -> Event:
-        """Classification of the validation cases with the weights that would be kept."""
+        """Validation cases under the weights that would be kept."""
         training_weights = {name: t.clone() for name, t in self.network.state_dict().items()}
         self.network.load_state_dict(self.averaged)
-        self.network.eval()
-        size = max(1, self.recipe.batch_size // 2)
-        logits: list[float] = []
-        for start in range(0, len(self.validation), size):
-            chunk = self.validation[start : start + size]
-            x = torch.stack([case_tensor(case, self.dimensions) for case in chunk])
-            logits.extend(self.network(x.to(self.device)).double().cpu().tolist())
+        scores, labels = self.validation_scores()
         self.network.load_state_dict(training_weights)
-        scores = np.array(logits)
-        labels = np.array([case.case.label for case in self.validation])
+        record = {"validation_auroc": auroc(labels, scores)}
+        if self.recipe.selection == "reconstruction":
+            return {"validation_loss": float(scores[labels == 0].mean()), **record}
         signed = np.where(labels == 1, -scores, scores)
         return {
             "validation_loss": float(np.logaddexp(0.0, signed).mean()),
             "validation_accuracy": class_weighted_accuracy(labels, scores > 0),
             "validation_tpr": true_positive_rate(labels, scores > 0),
             "validation_tnr": true_negative_rate(labels, scores > 0),
-            "validation_auroc": auroc(labels, scores),
+            **record,
         }
 
-    def _quality(self, record: Event) -> tuple[float, float]:
-        """What "the best validation classification" means: accuracy, then AUROC."""
+    @torch.no_grad()
+    def validation_scores(self) -> tuple[np.ndarray, np.ndarray]:
+        """The network's scores of all validation cases, and their labels."""
+        self.network.eval()
+        size = max(1, self.recipe.batch_size // 2)
+        scores: list[float] = []
+        for start in range(0, len(self.validation), size):
+            chunk = self.validation[start : start + size]
+            x = torch.stack([case_tensor(case, self.dimensions) for case in chunk])
+            scores.extend(self.network(x.to(self.device)).double().cpu().tolist())
+        return np.array(scores), np.array([case.case.label for case in self.validation])
+
+    def _quality(self, record: Event) -> tuple[float, ...]:
+        """What "the best validation" means: accuracy, then AUROC; or the reconstruction."""
+        if self.recipe.selection == "reconstruction":
+            return (-record["validation_loss"],)
         return (record["validation_accuracy"], record["validation_auroc"])
 
     def _is_best(self) -> bool:
@@ -316,6 +336,12 @@ class Trainer:
         waited = len(self.history) - self.best_epoch
         return bool(patience and self.best_epoch) and waited >= patience
 
+    def _out_of_time(self) -> bool:
+        """Whether the time is up and there are weights to keep."""
+        limit = 60 * self.recipe.minutes
+        up = bool(limit and self.best_epoch) and self.history[-1]["seconds"] >= limit
+        return self.process.agree(up)
+
     def _set_learning_rate(self, epoch: int) -> None:
         rate = self.recipe.learning_rate
         if self.recipe.schedule == "cosine":
@@ -329,6 +355,11 @@ class Trainer:
             "seed": self.seed,
             "cases": [case.case.case for case in self.training],
             "validation": [case.case.case for case in self.validation],
+            # A mask that was corrected in between is another training.
+            "masked": [
+                [case.case.case, int(mask_tensor(case, 3)[1].sum())]
+                for case in (self.training[index] for index in sorted(self.masked))
+            ],
         }
 
     def _save(self) -> None:
@@ -364,3 +395,23 @@ class Trainer:
         self.averaged = part("averaged.")
         restore_optimiser(self.optimiser, tensors, meta["optimiser"])
         self.history, self.best_epoch = meta["history"], meta["best_epoch"]
+
+
+def _with_usable_masks(
+    training: Sequence[PreparedCase], patients: int | None, seed: int
+) -> frozenset[int]:
+    """Indices of the pathological cases whose lesion masks are used, of so many patients."""
+    if patients == 0:
+        return frozenset()
+    drawn = [i for i, c in enumerate(training) if c.case.label == 1 and c.lesions is not None]
+    if not drawn:
+        raise InputError(
+            "the recipe learns from lesion masks, but no pathological training case has one; fill "
+            "the column lesions for some of them, or use the constraint unsup"
+        )
+    if patients is not None:
+        names = sorted({training[index].case.patient for index in drawn})
+        order = np.random.default_rng([seed, 3]).permutation(len(names))[:patients]
+        chosen = {names[place] for place in order}
+        drawn = [index for index in drawn if training[index].case.patient in chosen]
+    return frozenset(drawn)

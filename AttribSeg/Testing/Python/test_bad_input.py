@@ -390,7 +390,7 @@ def test_values(tmp_path, bundle, tiny_table, tiny_training, refused, command, o
         ("[]", "the parameters of a recipe by name were expected"),
         ("{", "not readable as JSON"),
         ('{"width": "wide"}', "wide"),
-        ('{"clip": "none"}', "wrong kind"),
+        ('{"clip": "none"}', "clip 'none': a finite number"),
         ('{"epochs": 2.5}', "epochs 2.5"),
         ('{"colour": "red"}', "'colour' is unknown"),
         ('{"recipe": "os.system"}', "recipe 'os.system'"),

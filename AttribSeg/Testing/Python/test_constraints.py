@@ -87,5 +87,5 @@ def test_voxel_scale_counts_patches_of_a_convolution():
 
 
 def test_unknown_scale_is_refused():
-    with pytest.raises(InputError, match="alpha scale 'rms'"):
-        scale_attribution(torch.zeros(1, 1, 2, 2), "rms")
+    with pytest.raises(InputError, match="alpha scale 'rsm'"):
+        scale_attribution(torch.zeros(1, 1, 2, 2), "rsm")

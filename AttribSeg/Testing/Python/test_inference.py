@@ -38,14 +38,14 @@ def centred(geometry, size, spacing, turn=None):
 
 @pytest.mark.parametrize("logit", [-3.0, -0.25, 0.0, 1.0, 12.0])
 def test_probability_is_the_logistic_of_the_logit(logit):
-    found = Prediction(logit, np.zeros((1, 1, 1))).probability
+    found = Prediction.of(logit, np.zeros((1, 1, 1, 1))).probability
     assert found == pytest.approx(1 / (1 + math.exp(-logit)), rel=1e-12)
 
 
 def test_extreme_logits_do_not_overflow():
     with np.errstate(all="raise"):
-        assert Prediction(1e6, np.zeros(1)).probability == 1.0
-        assert Prediction(-1e6, np.zeros(1)).probability == pytest.approx(0.0, abs=1e-300)
+        assert Prediction.of(1e6, np.zeros((1, 1))).probability == 1.0
+        assert Prediction.of(-1e6, np.zeros((1, 1))).probability == pytest.approx(0.0, abs=1e-300)
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
@@ -58,10 +58,11 @@ def test_prediction_is_the_recipe_s(tiny_bundle, rng, dimensions):
     arrays = x.numpy()[..., None] if dimensions == 2 else x.numpy()
     found = predict(bundle, arrays)
     assert [p.logit for p in found] == logits.double().tolist()
-    for prediction, expected in zip(found, maps[:, 0].numpy(), strict=True):
+    for prediction, expected in zip(found, maps.numpy(), strict=True):
         assert prediction.attribution.shape == (*size, *([1] if dimensions == 2 else []))
         assert prediction.attribution.dtype == np.float32
-        np.testing.assert_array_equal(prediction.attribution.reshape(size), expected)
+        np.testing.assert_array_equal(prediction.channels.reshape(2, *size), expected)
+        np.testing.assert_array_equal(prediction.attribution, prediction.channels.sum(axis=0))
     alone = predict(bundle, arrays[1:2])[0]
     assert alone.logit == pytest.approx(found[1].logit, rel=1e-4, abs=1e-6)
     scale = np.abs(alone.attribution).max()

@@ -7,7 +7,7 @@ import torch
 from AttribSegLib.attribution.gradient import gradient
 from AttribSegLib.constraints import UNSUP_AT_ZERO
 from AttribSegLib.errors import InputError
-from AttribSegLib.recipes import REGISTER, recipe_from_dict
+from AttribSegLib.recipes import REGISTER, Batch, recipe_from_dict
 from AttribSegLib.recipes.attribution import AttributionRecipe
 from AttribSegLib.training.augmentation import AugmentationOptions
 from torch.nn import functional
@@ -27,8 +27,15 @@ def problem(recipe, *, dimensions=2, channels=1, seed=0):
     return network, healthy, pathological, brain
 
 
-def loss_of(recipe, network, healthy, pathological, brain, **options):
-    return recipe.batch_loss(network, healthy, pathological, healthy_brain=brain, **options)
+def batch_of(healthy, pathological, brain, lesions=None, has_mask=None, **entries):
+    if lesions is None:
+        lesions, has_mask = torch.zeros_like(brain), torch.zeros(len(brain), dtype=torch.bool)
+    return Batch(healthy, pathological, brain, brain, lesions, has_mask, **entries)
+
+
+def loss_of(recipe, network, healthy, pathological, brain, mixed_precision=False, **entries):
+    batch = batch_of(healthy, pathological, brain, **entries)
+    return recipe.batch_loss(network, batch, mixed_precision=mixed_precision)
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
@@ -150,7 +157,7 @@ def test_explains_with_the_scaled_gradient(dimensions, channels):
     network, healthy, _, _ = problem(SMALL, dimensions=dimensions, channels=channels)
     logits, maps = SMALL.explain(network.eval(), healthy)
     voxels = healthy[0, 0].numel()
-    expected = voxels * gradient(network, healthy).sum(dim=1, keepdim=True)
+    expected = voxels * gradient(network, healthy)
     torch.testing.assert_close(maps, expected)
     torch.testing.assert_close(logits, network(healthy).detach())
     assert not maps.requires_grad
@@ -204,12 +211,12 @@ def test_round_trip_through_json():
         ({"recipe": "alchemy"}, "alchemy"),
         ({"recipe": ["attribution"]}, "attribution"),
         ({"alpa": 1.0}, "'alpa'"),
-        ({"constraint": "sup"}, "constraint 'sup'"),
+        ({"constraint": "supp"}, "constraint 'supp'"),
         ({"alpha": -1.0}, "alpha -1"),
         ({"alpha": math.nan}, "alpha nan"),
         ({"alpha": "much"}, "alpha"),
         ({"alpha": None}, "alpha"),
-        ({"alpha_scale": "rms"}, "alpha_scale 'rms'"),
+        ({"alpha_scale": "rsm"}, "alpha_scale 'rsm'"),
         ({"constraint_region": "skull"}, "constraint_region 'skull'"),
         ({"optimiser": "lion"}, "optimiser 'lion'"),
         ({"optimiser": ["adam"]}, "optimiser"),

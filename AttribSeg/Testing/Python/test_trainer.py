@@ -232,8 +232,8 @@ def test_training_learns(tmp_path):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_is_an_error(tmp_path, value, monkeypatch):
-    def explode(self, network, healthy, pathological, **options):
-        total = network(healthy).sum() * value
+    def explode(self, network, batch, **options):
+        total = network(batch.healthy).sum() * value
         return BatchLoss(total, {"loss": float(total.detach()), "classification": 3.0})
 
     monkeypatch.setattr(AttributionRecipe, "batch_loss", explode)
@@ -293,5 +293,5 @@ def test_flips_run_from_left_to_right(tmp_path):
         for n in range(4)
     ]
     trainer = trainer_of(tmp_path, recipe, training=cases, validation=cases)
-    healthy, _, _ = trainer._make_batch(1, 0, ([0], [1]))
+    healthy = trainer._make_batch(1, 0, ([0], [1])).healthy
     np.testing.assert_array_equal(healthy[0].numpy(), np.flip(cases[0].array, 3))

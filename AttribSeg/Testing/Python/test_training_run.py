@@ -8,6 +8,7 @@ from AttribSegLib.bundle import load_bundle
 from AttribSegLib.cases import load_cases
 from AttribSegLib.errors import Cancelled, InputError
 from AttribSegLib.inference import predict
+from AttribSegLib.operating_point import Allowance
 from AttribSegLib.recipes.attribution import AttributionRecipe
 from AttribSegLib.thresholds import (
     FALSE_POSITIVE_FRACTION,
@@ -27,10 +28,11 @@ RECIPE = AttributionRecipe(
     augmentation=NO_AUGMENTATION,
 )
 ML = 3.0
+ALLOWANCE = Allowance(ML, 0.05)
 
 
 def train(cohort, out, recipe=RECIPE, **options):
-    chosen = {"device": "cpu", "false_positive_ml": ML, "false_positive_fraction": 0.05}
+    chosen = {"device": "cpu", "allowance": ALLOWANCE}
     return train_bundle(cohort, recipe, out, **{**chosen, **options})
 
 
@@ -55,7 +57,7 @@ def test_from_cohort_to_bundle(tmp_path, small_cohort, slices):
     assert not cohort.in_split("test")[0].channels["FLAIR"].exists()
     events = []
     allowed = 0.5 if slices else ML
-    bundle = train(cohort, tmp_path / "out", on_event=events.append, false_positive_ml=allowed)
+    bundle = train(cohort, tmp_path / "out", on_event=events.append, allowance=replace(ALLOWANCE, ml=allowed))
     kinds = [event["event"] for event in events]
     assert kinds[:12] == ["load"] * 12
     assert kinds[12] == "start"
@@ -198,7 +200,8 @@ def test_a_split_with_one_class_is_refused_before_anything_is_read(tmp_path, sma
 def test_allowed_volumes_are_checked_before_training(tmp_path, small_cohort, amount):
     events = []
     with pytest.raises(InputError, match="allowed false positives"):
-        train(small_cohort(), tmp_path / "out", false_positive_ml=amount, on_event=events.append)
+        allowance = replace(ALLOWANCE, ml=amount)
+        train(small_cohort(), tmp_path / "out", allowance=allowance, on_event=events.append)
     assert "step" not in {event["event"] for event in events}
 
 

@@ -1,0 +1,72 @@
+"""How many images may go through a network at once within a budget of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+#: Bytes that the batched steps of an attribution may take, unless said otherwise.
+DEFAULT_MEMORY = 2**30
+#: More at once gains nothing.
+_LARGEST_BATCH = 64
+#: A backward pass holds gradients beside the activations that were saved for it.
+_BACKWARD_FACTOR = 2.0
+
+
+def batch_within(
+    score: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, memory: int = DEFAULT_MEMORY
+) -> int:
+    """Number of copies of one image that may be differentiated at once within a budget.
+
+    Costs one forward pass of the first image, in which the tensors that autograd saves are
+    counted, each storage once.
+
+    Parameters
+    ----------
+    score : callable
+        Maps (B, C, I, J[, K]) to logits (B,).
+    x : Tensor of shape (B, C, I, J[, K])
+    memory : int
+        Bytes.
+
+    Returns
+    -------
+    int
+        At least 1: a single image is never refused.
+    """
+    return _fitting(bytes_for_gradient(score, x), memory)
+
+
+def bytes_for_gradient(score: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> int:
+    """Bytes that the gradient of one image takes, by what autograd saves for it."""
+    # Weights are saved too, but whatever the batch: only what grows with it counts.
+    seen: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        if not isinstance(tensor, torch.nn.Parameter):
+            storage = tensor.untyped_storage()
+            seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    def unpack(tensor: Any) -> Any:
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+        score(x[:1].detach().requires_grad_(True))
+    image = x[0].numel() * x.element_size()
+    return int(_BACKWARD_FACTOR * (sum(seen.values()) + image))
+
+
+def forward_batch_within(x: torch.Tensor, channels: int, memory: int = DEFAULT_MEMORY) -> int:
+    """Number of images that may go forward at once, with activations of so many channels.
+
+    Without a graph a network holds little more than its widest layer, which on the input's grid
+    has at most ``channels`` channels.
+    """
+    return _fitting(channels * x[0, 0].numel() * x.element_size(), memory)
+
+
+def _fitting(each: int, memory: int) -> int:
+    return int(max(1, min(_LARGEST_BATCH, memory // max(each, 1))))

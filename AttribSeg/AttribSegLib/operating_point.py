@@ -1,0 +1,271 @@
+"""From a trained network to segmentations: its post-processing and its thresholds.
+
+Both are chosen on validation images, by labels alone or, named so, with masks; and for the plain
+intensity exactly as for the network's map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .bundle import ATTRIBUTION, Bundle
+from .cases import CaseLoader, PreparedCase
+from .errors import InputError
+from .inference import Prediction, predict
+from .map_processing import PROCESSED, RAW, MapProcessing, standard_candidates
+from .metrics.image import auroc
+from .thresholds import (
+    Threshold,
+    false_positive_fraction_threshold,
+    false_positive_volume_threshold,
+    precision_recall_threshold,
+)
+
+#: False positives allowed on healthy validation images when the threshold is chosen.
+FALSE_POSITIVE_ML = 1.0
+FALSE_POSITIVE_FRACTION = 0.005
+
+#: Ways to choose the post-processing.
+PROCESSING_RULES = ("none", "labels", "masks")
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """False positives allowed on healthy validation images: mL per case, or share of the brain.
+
+    The share counts where the spacing is nominal.
+    """
+
+    ml: float = FALSE_POSITIVE_ML
+    fraction: float = FALSE_POSITIVE_FRACTION
+
+
+@dataclass(frozen=True)
+class ValidationMaps:
+    """One kind of map of all validation cases, with what is needed to judge it.
+
+    Parameters
+    ----------
+    maps : list of ndarray of shape (I, J, K)
+    images : list of ndarray of shape (I, J, K)
+        First channel, standardised.
+    cases : list of PreparedCase
+    """
+
+    maps: list[NDArray[np.float32]]
+    images: list[NDArray[np.float32]]
+    cases: list[PreparedCase]
+
+    def processed(self, processing: MapProcessing) -> ValidationMaps:
+        """The same maps post-processed."""
+        if not processing.changes_map:
+            return self
+        maps = [
+            processing.map(values, image, case.brain, case.geometry)
+            for values, image, case in zip(self.maps, self.images, self.cases, strict=True)
+        ]
+        return replace(self, maps=maps)
+
+    def threshold(self, allowance: Allowance) -> Threshold:
+        """Label-only threshold: a stated false-positive volume on healthy images."""
+        healthy = [i for i, case in enumerate(self.cases) if case.case.label == 0]
+        maps = [self.maps[i] for i in healthy]
+        brains = [self.cases[i].brain for i in healthy]
+        if any(case.geometry.nominal for case in self.cases):
+            return false_positive_fraction_threshold(maps, brains, fraction=allowance.fraction)
+        volumes = [self.cases[i].geometry.voxel_volume_ml for i in healthy]
+        return false_positive_volume_threshold(
+            maps, brains, volume_ml=allowance.ml, voxel_volume_ml=volumes
+        )
+
+    def tuned_threshold(self) -> Threshold | None:
+        """Threshold tuned on masks; None where no validation case has one."""
+        drawn = [i for i, case in enumerate(self.cases) if case.case.label == 1 and _has_mask(case)]
+        if not drawn:
+            return None
+        return precision_recall_threshold(
+            [self.maps[i] for i in drawn],
+            [_lesions(self.cases[i]) for i in drawn],
+            [self.cases[i].brain for i in drawn],
+        )
+
+    def segmented(self, threshold: Threshold, processing: MapProcessing) -> NDArray[np.float64]:
+        """Share of every brain that is segmented."""
+        shares = []
+        for values, case in zip(self.maps, self.cases, strict=True):
+            mask = processing.mask(threshold.mask(values) & case.brain, case.geometry)
+            shares.append(np.count_nonzero(mask) / np.count_nonzero(case.brain))
+        return np.array(shares)
+
+
+def validation_maps(
+    bundle: Bundle, validation: Sequence[PreparedCase], *, device: Any = None
+) -> dict[str, ValidationMaps]:
+    """The network's map and the plain intensity of all validation cases.
+
+    As in the evaluation, the baseline's intensities are not clipped.
+    """
+    plain = CaseLoader(background=bundle.recipe.background)
+    kept = list(validation)
+    found: dict[str, list[NDArray[np.float32]]] = {ATTRIBUTION: [], bundle.intensity_name: []}
+    for case in kept:
+        found[ATTRIBUTION].append(predict(bundle, case.array[None], device=device)[0].attribution)
+        found[bundle.intensity_name].append(_unclipped(plain, case, bundle.recipe.clip))
+    images = [case.array[0] for case in kept]
+    return {name: ValidationMaps(maps, images, kept) for name, maps in found.items()}
+
+
+def choose_operating_point(
+    bundle: Bundle,
+    validation: Sequence[PreparedCase],
+    *,
+    allowance: Allowance | None = None,
+    processing: str | MapProcessing = "none",
+    device: Any = None,
+) -> None:
+    """Fill in a bundle's post-processing and thresholds.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        Its ``processing``, ``thresholds`` and ``alternatives`` are filled. Raw maps always have
+        their thresholds; post-processed ones have theirs beside them.
+    validation : sequence of PreparedCase
+    allowance : Allowance, optional
+    processing : {"none", "labels", "masks"} or MapProcessing
+        "labels" and "masks" try :func:`.standard_candidates` on every map, the plain intensity
+        included; see :func:`choose_processing`.
+    device : torch.device, optional
+
+    Raises
+    ------
+    InputError
+        If masks are asked for and no validation case has one.
+    """
+    allowance = allowance or Allowance()
+    for name, maps in validation_maps(bundle, validation, device=device).items():
+        if isinstance(processing, MapProcessing):
+            chosen = replace(processing, chosen_by=processing.chosen_by or "user")
+        else:
+            chosen = choose_processing(maps, allowance, rule=processing)
+        variants = {name: RAW}
+        if not chosen.does_nothing:
+            bundle.processing[name] = chosen
+            variants[name + PROCESSED] = chosen
+        for variant, each in variants.items():
+            processed = maps.processed(each)
+            bundle.thresholds[variant] = processed.threshold(allowance)
+            tuned = processed.tuned_threshold()
+            if tuned is not None:
+                bundle.alternatives[variant] = tuned
+
+
+def choose_processing(
+    maps: ValidationMaps,
+    allowance: Allowance,
+    *,
+    rule: str,
+    candidates: Sequence[MapProcessing] | None = None,
+) -> MapProcessing:
+    """The best of some post-processings of one kind of map.
+
+    Parameters
+    ----------
+    maps : ValidationMaps
+        Raw.
+    allowance : Allowance
+    rule : {"none", "labels", "masks"}
+        "labels": the candidate whose segmented volume, at its own label-only threshold, tells
+        pathological from healthy validation images best (AUROC). "masks": the candidate with the
+        highest pooled Dice on validation images with masks. The first of equals wins, so that the
+        raw map stays unless something is better.
+    candidates : sequence of MapProcessing, optional
+
+    Returns
+    -------
+    MapProcessing
+        Its ``chosen_by`` is the rule.
+
+    Raises
+    ------
+    InputError
+        If the rule is unknown, or masks are asked for and there are none.
+    """
+    if rule not in PROCESSING_RULES:
+        raise InputError(f"post-processing {rule!r}: one of {', '.join(PROCESSING_RULES)}")
+    if rule == "none":
+        return RAW
+    nominal = any(case.geometry.nominal for case in maps.cases)
+    best, best_value = RAW, -np.inf
+    for candidate in candidates or standard_candidates(nominal=nominal):
+        processed = maps.processed(candidate)
+        value = _worth(processed, candidate, allowance, rule)
+        if value > best_value + 1e-9:
+            best, best_value = candidate, value
+    return replace(best, chosen_by=rule)
+
+
+def post_process(
+    prediction: Prediction,
+    processing: MapProcessing,
+    array: NDArray[np.float32],
+    brain: NDArray[np.bool_],
+    geometry: Any,
+) -> NDArray[np.float32]:
+    """Post-processed combined map of a prediction.
+
+    Parameters
+    ----------
+    prediction : Prediction
+    processing : MapProcessing
+    array : ndarray of shape (C, I, J, K)
+        Standardised channels.
+    brain : ndarray of shape (I, J, K)
+    geometry : Geometry
+    """
+    values = prediction.attribution
+    if processing.times_input and len(prediction.channels) == len(array) > 1:
+        # Every channel's map goes with its own channel.
+        values = (prediction.channels * array).sum(axis=0)
+        processing = replace(processing, times_input=False)
+    return processing.map(values, array[0], brain, geometry)
+
+
+def _worth(
+    maps: ValidationMaps, processing: MapProcessing, allowance: Allowance, rule: str
+) -> float:
+    if rule == "labels":
+        shares = maps.segmented(maps.threshold(allowance), processing)
+        return auroc([case.case.label for case in maps.cases], shares)
+    tuned = maps.tuned_threshold()
+    if tuned is None:
+        raise InputError(
+            "post-processing by masks: no pathological validation case has a lesion mask; choose "
+            "it by labels"
+        )
+    return float(tuned.detail["pooled_dice"])
+
+
+def _has_mask(case: PreparedCase) -> bool:
+    return bool(np.any(_lesions(case) & case.brain))
+
+
+def _lesions(case: PreparedCase) -> NDArray[np.bool_]:
+    return np.zeros_like(case.brain) if case.lesions is None else case.lesions
+
+
+def _unclipped(plain: CaseLoader, case: PreparedCase, clip: float) -> NDArray[np.float32]:
+    """First channel as it is before the clip, on the (perhaps cropped) grid of the case."""
+    if not clip:
+        return case.array[0]
+    whole = plain(case.case)
+    start = np.rint(whole.geometry.to_ijk(case.geometry.to_lps([0, 0, 0]))).astype(int)
+    if case.case.slice is not None or whole.brain.shape == case.brain.shape:
+        return whole.array[0]
+    window = tuple(slice(a, a + n) for a, n in zip(start, case.brain.shape, strict=True))
+    return whole.array[0][window]
