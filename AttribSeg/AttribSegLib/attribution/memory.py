@@ -36,7 +36,8 @@ def batch_within(
     int
         At least 1: a single image is never refused.
     """
-    return _fitting(bytes_for_gradient(score, x), memory)
+    each = max(bytes_for_gradient(score, x), 1)
+    return int(max(1, min(_LARGEST_BATCH, memory // each)))
 
 
 def bytes_for_gradient(score: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> int:
@@ -57,16 +58,3 @@ def bytes_for_gradient(score: Callable[[torch.Tensor], torch.Tensor], x: torch.T
         score(x[:1].detach().requires_grad_(True))
     image = x[0].numel() * x.element_size()
     return int(_BACKWARD_FACTOR * (sum(seen.values()) + image))
-
-
-def forward_batch_within(x: torch.Tensor, channels: int, memory: int = DEFAULT_MEMORY) -> int:
-    """Number of images that may go forward at once, with activations of so many channels.
-
-    Without a graph a network holds little more than its widest layer, which on the input's grid
-    has at most ``channels`` channels.
-    """
-    return _fitting(channels * x[0, 0].numel() * x.element_size(), memory)
-
-
-def _fitting(each: int, memory: int) -> int:
-    return int(max(1, min(_LARGEST_BATCH, memory // max(each, 1))))

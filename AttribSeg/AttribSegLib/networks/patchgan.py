@@ -148,10 +148,11 @@ class PatchGAN(nn.Module):
         return self.patch_logits(x).flatten(1).mean(1)
 
 
-class _SmoothLeakyReLU(nn.Module):
+class SmoothLeakyReLU(nn.Module):
     """LeakyReLU(0.2) with its kink smoothed: 0.2 x + 0.8 softplus_4(x)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply it voxel by voxel."""
         return 0.2 * x + 0.8 * nn.functional.softplus(x, beta=4.0)
 
 
@@ -161,7 +162,7 @@ def _activation(name: str) -> nn.Module:
     if name == "elu":
         return nn.ELU()
     if name == "softplus":
-        return _SmoothLeakyReLU()
+        return SmoothLeakyReLU()
     return nn.LeakyReLU(0.2)
 
 

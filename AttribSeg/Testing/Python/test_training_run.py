@@ -57,7 +57,9 @@ def test_from_cohort_to_bundle(tmp_path, small_cohort, slices):
     assert not cohort.in_split("test")[0].channels["FLAIR"].exists()
     events = []
     allowed = 0.5 if slices else ML
-    bundle = train(cohort, tmp_path / "out", on_event=events.append, allowance=replace(ALLOWANCE, ml=allowed))
+    bundle = train(
+        cohort, tmp_path / "out", on_event=events.append, allowance=replace(ALLOWANCE, ml=allowed)
+    )
     kinds = [event["event"] for event in events]
     assert kinds[:12] == ["load"] * 12
     assert kinds[12] == "start"
@@ -199,8 +201,8 @@ def test_a_split_with_one_class_is_refused_before_anything_is_read(tmp_path, sma
 @pytest.mark.parametrize("amount", [-1.0, float("nan"), 1e6])
 def test_allowed_volumes_are_checked_before_training(tmp_path, small_cohort, amount):
     events = []
+    allowance = replace(ALLOWANCE, ml=amount)
     with pytest.raises(InputError, match="allowed false positives"):
-        allowance = replace(ALLOWANCE, ml=amount)
         train(small_cohort(), tmp_path / "out", allowance=allowance, on_event=events.append)
     assert "step" not in {event["event"] for event in events}
 
