@@ -21,20 +21,37 @@ CONFIGURATIONS = {
 }
 
 
+#: ``step_g``, ``step_eg`` and ``step_ieg``: what the constraint is put on, in 2D.
+ATTRIBUTIONS = {
+    "step_g": "gradient",
+    "step_eg": "expected_gradients",
+    "step_ieg": "integrated_expected_gradients",
+}
+
+
 def make_step(
-    constraint: str, width: float, batch: int, size: tuple[int, ...]
+    constraint: str,
+    width: float,
+    batch: int,
+    size: tuple[int, ...],
+    attribution: str = "gradient",
 ) -> Callable[[], None]:
     """One optimisation step as the trainer makes it, on noise."""
     torch.manual_seed(0)
     recipe = AttributionRecipe(
-        constraint=constraint, width=width, norm="instance", optimiser="adamw"
+        constraint=constraint,
+        attribution=attribution,
+        width=width,
+        norm="instance",
+        optimiser="adamw",
     )
     network = recipe.build(in_channels=1, dimensions=len(size))
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4)
     healthy, pathological = torch.randn(2, batch // 2, 1, *size).unbind(0)
     brain = torch.ones(batch // 2, 1, *size, dtype=torch.bool)
     nothing = torch.zeros(batch // 2, dtype=torch.bool)
-    batch_seen = Batch(healthy, pathological, brain, brain, ~brain, nothing)
+    references = torch.randn(batch, 1, *size)
+    batch_seen = Batch(healthy, pathological, brain, brain, ~brain, nothing, references)
 
     def step() -> None:
         optimiser.zero_grad(set_to_none=True)
@@ -57,4 +74,12 @@ def measure() -> dict[str, float]:
         )
         results[name] = constrained / plain
         results[f"{name}_plain_s"] = plain
+    for name, attribution in ATTRIBUTIONS.items():
+        width, batch, size = CONFIGURATIONS["constrained_step_2d"]
+        constrained, plain = alternate(
+            make_step("unsup", width, batch, size, attribution),
+            make_step("none", width, batch, size),
+            repetitions=9,
+        )
+        results[name] = constrained / plain
     return results

@@ -15,6 +15,12 @@ from .path import Score, as_reference, score_and_path_gradient
 TOLERANCE = 0.01
 #: No image is evaluated more often than this.
 MAXIMUM_EVALUATIONS = 300
+#: The gaps of all parts of the path, added without their signs, may be so many times larger: a
+#: small gap must not be two large ones that happen to cancel.
+_CANCELLATION = 5.0
+#: The path is refined in u with a = u^4: networks with normalisation change most near a constant
+#: reference. On nine simulated brains powers of 3 to 5 needed the fewest evaluations [ours].
+_POWER = 4
 #: Share of the memory that gradients kept for later refinement may take.
 _KEPT = 0.5
 
@@ -31,7 +37,7 @@ class Completeness:
         abs(sum_i IG_i - difference) / abs(difference).
     bound : list of float
         The same with the gaps of all parts of the path added without their signs, so that they
-        cannot cancel; this is what the tolerance is held against. NaN with a fixed number of steps.
+        cannot cancel. NaN with a fixed number of steps.
     evaluations : list of int
         Gradients that were computed.
     """
@@ -91,8 +97,9 @@ def integrated_gradients_with_report(
     Without ``steps`` the path is halved where it needs it. Every evaluation gives the score and
     the gradient of one point, so on each part of the path the exact change of the score is known
     beside its Simpson estimate; the parts with the largest gaps are halved, and all evaluations
-    are reused, until the sum of the gaps is under the tolerance. Networks with normalisation
-    change most near a constant reference, where equidistant or Gauss nodes see little of it.
+    are reused, until the sum of the gaps is under the tolerance (and without their signs, so that
+    they cannot cancel, under five times the tolerance). Networks with normalisation change most
+    near a constant reference, where equidistant or Gauss nodes see little of it.
 
     Parameters
     ----------
@@ -126,12 +133,12 @@ def integrated_gradients_with_report(
 
     Examples
     --------
-    Of a quadratic, IG from zero is the square of every input, and one Simpson estimate is exact:
+    Of a sum, IG from zero is the input itself, after the fewest evaluations there can be:
 
     >>> ig, report = integrated_gradients_with_report(
-    ...     lambda x: (x**2).flatten(1).sum(1), torch.tensor([[[[1.0, 3.0]]]]))
+    ...     lambda x: x.flatten(1).sum(1), torch.tensor([[[[1.0, 3.0]]]]))
     >>> ig, report.evaluations
-    (tensor([[[[1., 9.]]]]), [3])
+    (tensor([[[[1., 3.]]]]), [3])
     """
     if not 0 < tolerance < 1:
         raise InputError(f"tolerance {tolerance}: a share between 0 and 1 was expected")
@@ -156,22 +163,23 @@ def _fixed(
     nodes, weights = np.polynomial.legendre.leggauss(steps)
     nodes, weights = (nodes + 1) / 2, weights / 2
     batch = len(x)
-    at_once = batch * steps if differentiable else batch_within(score, x, memory)
-    places = [(b, s) for s in range(steps) for b in range(batch)]
-    mean: torch.Tensor | None = None
-    for start in range(0, len(places), at_once):
-        chunk = places[start : start + at_once]
-        images = [b for b, _ in chunk]
-        position = torch.tensor([nodes[s] for _, s in chunk])
-        _, gradients = score_and_path_gradient(
-            score, x[images], x0[images], position, differentiable=differentiable
-        )
-        weight = torch.tensor([weights[s] for _, s in chunk]).to(gradients)
-        weighted = gradients * weight.reshape(-1, *(1,) * (x.ndim - 1))
-        if mean is None:
-            mean = torch.zeros_like(x)
-        mean = mean.index_add(0, torch.tensor(images, device=x.device), weighted)
-    assert mean is not None  # steps >= 1
+    at_once = steps if differentiable else batch_within(score, x, memory)
+    rows = []
+    for image, reference in zip(x, x0, strict=True):
+        row = torch.zeros_like(image)
+        for start in range(0, steps, at_once):
+            part = slice(start, start + at_once)
+            position = torch.from_numpy(nodes[part])
+            _, gradients = score_and_path_gradient(
+                score,
+                image.expand(len(position), *image.shape),
+                reference.expand(len(position), *image.shape),
+                position,
+                differentiable=differentiable,
+            )
+            row = row + torch.tensordot(torch.from_numpy(weights[part]).to(image), gradients, 1)
+        rows.append(row)
+    mean = torch.stack(rows)
     with torch.no_grad():
         difference = (score(x) - score(x0)).double()
         total = (mean.detach() * (x - x0)).double().flatten(1).sum(1)
@@ -182,12 +190,17 @@ def _fixed(
 
 @dataclass
 class _Node:
-    """A point on the path: score, derivative along the path, gradient."""
+    """A point on the path, at x' + u^4 (x - x').
+
+    Its score, the derivative of the score with respect to u, the gradient, and the derivative
+    of u^4.
+    """
 
     position: float
     score: float
     slope: float
     gradient: torch.Tensor
+    speed: float
 
 
 @dataclass
@@ -215,7 +228,7 @@ class _Part:
     def add_to(self, total: torch.Tensor) -> None:
         """Add Simpson's rule for the gradients."""
         for node, weight in ((self.first, 1), (self.middle, 4), (self.last, 1)):
-            total.add_(node.gradient, alpha=weight * self.length / 6)
+            total.add_(node.gradient, alpha=weight * node.speed * self.length / 6)
 
 
 class _Refinement:
@@ -244,18 +257,21 @@ class _Refinement:
     def run(self) -> tuple[torch.Tensor, Completeness]:
         """Halve parts until every image is complete enough."""
         count = len(self.x)
-        ends = self._evaluate([(b, a) for b in range(count) for a in (0.0, 0.5, 1.0)])
+        ends = self._evaluate([(b, u) for b in range(count) for u in (0.0, 0.5, 1.0)])
         parts = [[_Part(*ends[3 * b : 3 * b + 3])] for b in range(count)]
         difference = [each[0].last.score - each[0].first.score for each in parts]
         allowed = [self.tolerance * abs(each) for each in difference]
         while True:
-            chosen = [(b, part) for b in range(count) for part in self._worst(b, parts[b], allowed)]
+            chosen = [
+                (b, part) for b in range(count) for part in self._worst(b, parts[b], allowed[b])
+            ]
             if not chosen:
                 break
             wanted = []
             for b, part in chosen:
-                a, m, e = part.first.position, part.middle.position, part.last.position
-                wanted += [(b, (a + m) / 2), (b, (m + e) / 2)]
+                first, middle = part.first.position, part.middle.position
+                last = part.last.position
+                wanted += [(b, (first + middle) / 2), (b, (middle + last) / 2)]
             nodes = self._evaluate(wanted)
             for number, (b, part) in enumerate(chosen):
                 left, right = nodes[2 * number : 2 * number + 2]
@@ -276,21 +292,16 @@ class _Refinement:
                 part.add_to(self.total[b])
         return self.total, Completeness(difference, gaps, bounds, self.evaluations)
 
-    def _worst(self, b: int, parts: list[_Part], allowed: list[float]) -> list[_Part]:
-        """Parts to halve: the largest gaps, until the others fit into the allowance."""
-        left = self.closed_bound[b] + sum(abs(part.gap) for part in parts)
+    def _worst(self, b: int, parts: list[_Part], allowed: float) -> list[_Part]:
+        """The part with the largest gap, to be halved; none where the image is complete enough."""
+        signed = self.closed_gap[b] + sum(part.gap for part in parts)
+        bound = self.closed_bound[b] + sum(abs(part.gap) for part in parts)
+        if abs(signed) <= allowed and bound <= _CANCELLATION * allowed:
+            return []
         room = (self.maximum - self.evaluations[b]) // 2
-        chosen: list[_Part] = []
-        for part in sorted(parts, key=lambda p: -abs(p.gap))[:room]:
-            # Halving takes most of a gap away, but not all: aim a little under the allowance.
-            if left <= allowed[b] * (1.0 if not chosen else 0.7):
-                break
-            # Below this the positions are the same number in single precision.
-            if part.length < 1e-6:
-                continue
-            chosen.append(part)
-            left -= abs(part.gap)
-        return chosen
+        # Below this length the positions are the same number in single precision.
+        open_parts = [part for part in parts if part.length > 1e-4 and part.gap]
+        return [max(open_parts, key=lambda part: abs(part.gap))] if room and open_parts else []
 
     def _close_some(self, b: int, parts: list[_Part]) -> None:
         """Add up the parts with the smallest gaps for good, where gradients take too much room."""
@@ -303,21 +314,25 @@ class _Refinement:
             parts.remove(smallest)
 
     def _evaluate(self, wanted: list[tuple[int, float]]) -> list[_Node]:
-        """Nodes at (image, position) pairs."""
+        """Nodes at (image, u) pairs."""
         nodes = []
         for start in range(0, len(wanted), self.at_once):
             chunk = wanted[start : start + self.at_once]
             images = [b for b, _ in chunk]
-            position = torch.tensor([a for _, a in chunk], dtype=torch.float64)
+            position = torch.tensor([u for _, u in chunk], dtype=torch.float64)
             x, x0 = self.x[images], self.x0[images]
-            logits, gradients = score_and_path_gradient(self.score, x, x0, position)
+            logits, gradients = score_and_path_gradient(self.score, x, x0, position**_POWER)
             slopes = _dot(gradients, x - x0)
-            for number, (b, a) in enumerate(chunk):
+            for number, (b, u) in enumerate(chunk):
                 self.evaluations[b] += 1
-                node = _Node(a, float(logits[number]), slopes[number], gradients[number])
+                speed = _POWER * u ** (_POWER - 1)
+                # At a constant reference the gradient of a norm may be anything; it has no weight.
+                slope = speed * slopes[number] if speed else 0.0
                 # A view would keep the whole batch alive.
-                node.gradient = node.gradient.clone() if len(chunk) > 1 else node.gradient
-                nodes.append(node)
+                gradient = gradients[number].clone() if len(chunk) > 1 else gradients[number]
+                if not speed:
+                    gradient = torch.zeros_like(gradient)
+                nodes.append(_Node(u, float(logits[number]), slope, gradient, speed))
         return nodes
 
 

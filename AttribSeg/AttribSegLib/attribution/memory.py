@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-#: Bytes that the batched steps of an attribution may take, unless said otherwise.
-DEFAULT_MEMORY = 2**30
+#: Bytes that the batched steps of an attribution may take, unless said otherwise. On processors
+#: larger batches are slower: their activations no longer stay in the cache.
+DEFAULT_MEMORY = 2**28
 #: More at once gains nothing.
 _LARGEST_BATCH = 64
 #: A backward pass holds gradients beside the activations that were saved for it.
