@@ -10,7 +10,7 @@ from .cases import CaseLoader, PreparedCase, iterate_cases
 from .cohort import Case, Cohort
 from .errors import InputError
 from .evaluation import EvaluatedCase, Evaluation, evaluate
-from .inference import Prediction, predict, predict_volume
+from .inference import Explain, Prediction, predict, predict_volume
 from .map_processing import PROCESSED
 from .operating_point import post_process
 
@@ -75,7 +75,7 @@ def evaluated_cases(
     for prepared in iterate_cases(cases, background=recipe.background, clip=recipe.clip):
         order = [list(prepared.case.channels).index(name) for name in bundle.channels]
         array = prepared.array[order]
-        prediction = _predict(bundle, prepared, array, device)
+        prediction = predict_case(bundle, prepared, array, device=device)
         # The baseline is the plain intensity: a clip serves the network, not a threshold.
         intensity = plain(prepared.case).array[order[0]] if recipe.clip else array[0]
         maps = {ATTRIBUTION: prediction.attribution, bundle.intensity_name: intensity}
@@ -105,14 +105,37 @@ def evaluated_cases(
         )
 
 
-def _predict(bundle: Bundle, prepared: PreparedCase, array: Any, device: Any) -> Prediction:
-    """On the case's own grid."""
+def predict_case(
+    bundle: Bundle,
+    prepared: PreparedCase,
+    array: Any,
+    *,
+    device: Any = None,
+    explain: Explain | None = None,
+) -> Prediction:
+    """Prediction on the case's own grid.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    prepared : PreparedCase
+    array : ndarray of shape (C, I, J, K)
+        Its channels in the bundle's order.
+    device, explain
+        See :func:`.predict`.
+
+    Raises
+    ------
+    InputError
+        Names the case, where it does not fit the bundle.
+    """
     if (prepared.case.slice is None) != (bundle.dimensions == 3):
         kind = "slices" if bundle.dimensions == 2 else "volumes"
         raise InputError(f"case {prepared.case.case}: the bundle was trained on {kind}")
     try:
         if bundle.dimensions == 2:
-            return predict(bundle, array[None], device=device)[0]
-        return predict_volume(bundle, array, prepared.brain, prepared.geometry, device=device)
+            return predict(bundle, array[None], device=device, explain=explain)[0]
+        brain, geometry = prepared.brain, prepared.geometry
+        return predict_volume(bundle, array, brain, geometry, device=device, explain=explain)
     except InputError as error:
         raise InputError(f"case {prepared.case.case}: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,7 +50,17 @@ class Prediction:
         return float(1.0 / (1.0 + np.exp(-np.clip(self.logit, -700, 700))))
 
 
-def predict(bundle: Bundle, arrays: NDArray[np.float32], *, device: Any = None) -> list[Prediction]:
+#: Logits and maps of a batch by a network, as `Recipe.explain` gives them.
+Explain = Callable[[Any, Any], tuple[Any, Any]]
+
+
+def predict(
+    bundle: Bundle,
+    arrays: NDArray[np.float32],
+    *,
+    device: Any = None,
+    explain: Explain | None = None,
+) -> list[Prediction]:
     """Logits and attribution maps of prepared images.
 
     Parameters
@@ -59,6 +70,8 @@ def predict(bundle: Bundle, arrays: NDArray[np.float32], *, device: Any = None) 
         Standardised images on the bundle's grid; K is 1 for slices.
     device : torch.device, optional
         The network is moved there and stays there.
+    explain : callable, optional
+        Another way to read maps from the network than the recipe's own.
 
     Raises
     ------
@@ -81,7 +94,7 @@ def predict(bundle: Bundle, arrays: NDArray[np.float32], *, device: Any = None) 
     for parameter in frozen:  # no weight gradients: a third less memory and time
         parameter.requires_grad_(False)
     try:
-        logits, maps = bundle.recipe.explain(network, x.to(device))
+        logits, maps = (explain or bundle.recipe.explain)(network, x.to(device))
     except (RuntimeError, MemoryError) as error:
         # The CPU's allocator raises a plain RuntimeError.
         known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
@@ -110,6 +123,7 @@ def predict_volume(
     geometry: Geometry,
     *,
     device: Any = None,
+    explain: Explain | None = None,
 ) -> Prediction:
     """Logit and map of one volume, through the bundle's grid and back onto its own.
 
@@ -122,7 +136,8 @@ def predict_volume(
     brain : ndarray of shape (I, J, K)
     geometry : Geometry
         Grid of both.
-    device : torch.device, optional
+    device, explain
+        See :func:`predict`.
 
     Raises
     ------
@@ -131,7 +146,7 @@ def predict_volume(
     """
     grid = bundle.geometry
     if geometry.same_grid(grid):
-        return predict(bundle, array[None], device=device)[0]
+        return predict(bundle, array[None], device=device, explain=explain)[0]
     background = bundle.recipe.background
     if grid.nominal:
         if geometry.size != grid.size:
@@ -139,13 +154,14 @@ def predict_volume(
                 f"image of {geometry.size} voxels: the bundle was trained on {grid.size} voxels "
                 "of unknown size, and only such images fit it"
             )
-        return predict(bundle, array[None], device=device)[0]
+        return predict(bundle, array[None], device=device, explain=explain)[0]
     geometry.require_spacing("a place on the atlas")
     _require_coverage(brain, geometry, grid)
     moved = [
         Image(channel, geometry).resample(grid, background=background).array for channel in array
     ]
-    prediction = predict(bundle, np.stack(moved)[None].astype(np.float32), device=device)[0]
+    moved_array = np.stack(moved)[None].astype(np.float32)
+    prediction = predict(bundle, moved_array, device=device, explain=explain)[0]
     # Where the network saw nothing the map takes its least value: a threshold may be below zero.
     back = [
         Image(values, grid).resample(geometry, background=float(values.min())).array

@@ -102,7 +102,8 @@ class Yogi(torch.optim.Optimizer):
             if group["amsgrad"]:
                 state["largest"] = state["second"].clone()
             if group["robust"]:
-                state["weight"] = torch.full((), beta1 / (1 - beta1))
+                # Of the parameter's type, to which a restored state is cast.
+                state["weight"] = torch.full((), beta1 / (1 - beta1), dtype=parameter.dtype)
         state["step"] += 1
         number = float(state["step"])
         first, second = state["first"], state["second"]

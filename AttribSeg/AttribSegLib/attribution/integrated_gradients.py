@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -99,7 +99,8 @@ def integrated_gradients_with_report(
     beside its Simpson estimate; the parts with the largest gaps are halved, and all evaluations
     are reused, until the sum of the gaps is under the tolerance (and without their signs, so that
     they cannot cancel, under five times the tolerance). Networks with normalisation change most
-    near a constant reference, where equidistant or Gauss nodes see little of it.
+    near a constant reference, where equidistant or Gauss nodes see little of it. Where memory is
+    short, gradients are let go, and computed again if their part must be halved after all.
 
     Parameters
     ----------
@@ -192,24 +193,28 @@ def _fixed(
 class _Node:
     """A point on the path, at x' + u^4 (x - x').
 
-    Its score, the derivative of the score with respect to u, the gradient, and the derivative
-    of u^4.
+    Its score, the derivative of the score with respect to u, the gradient (None where it was let
+    go), and the derivative of u^4.
     """
 
     position: float
     score: float
     slope: float
-    gradient: torch.Tensor
+    gradient: torch.Tensor | None
     speed: float
 
 
 @dataclass
 class _Part:
-    """A part of the path between two nodes, with the node in its middle."""
+    """A part of the path between two nodes, with the node in its middle.
+
+    A closed one is in the total already, and its gradients were let go.
+    """
 
     first: _Node
     middle: _Node
     last: _Node
+    closed: bool = field(init=False, default=False)
     gap: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -225,10 +230,25 @@ class _Part:
         slopes = self.first.slope + 4 * self.middle.slope + self.last.slope
         return self.length / 6 * slopes
 
-    def add_to(self, total: torch.Tensor) -> None:
-        """Add Simpson's rule for the gradients."""
+    def add_to(self, total: torch.Tensor, sign: int = 1) -> None:
+        """Add (or take away) Simpson's rule for the gradients."""
         for node, weight in ((self.first, 1), (self.middle, 4), (self.last, 1)):
-            total.add_(node.gradient, alpha=weight * node.speed * self.length / 6)
+            assert node.gradient is not None  # the part is open
+            total.add_(node.gradient, alpha=sign * weight * node.speed * self.length / 6)
+
+    def close(self, total: torch.Tensor) -> None:
+        """Add it to the total, and let its gradients go; neighbours keep what they share."""
+        self.add_to(total)
+        self.closed = True
+        self.first, self.middle, self.last = (
+            replace(node, gradient=None) for node in (self.first, self.middle, self.last)
+        )
+
+    def reopen(self, total: torch.Tensor, nodes: list[_Node]) -> None:
+        """Inverse of :meth:`close`, with its nodes evaluated again."""
+        self.first, self.middle, self.last = nodes
+        self.closed = False
+        self.add_to(total, sign=-1)
 
 
 class _Refinement:
@@ -251,8 +271,6 @@ class _Refinement:
         self.keep = max(5, int(memory * _KEPT) // (image * len(x)))
         self.total = torch.zeros_like(x)
         self.evaluations = [0] * len(x)
-        self.closed_gap = [0.0] * len(x)
-        self.closed_bound = [0.0] * len(x)
 
     def run(self) -> tuple[torch.Tensor, Completeness]:
         """Halve parts until every image is complete enough."""
@@ -267,6 +285,12 @@ class _Refinement:
             ]
             if not chosen:
                 break
+            closed = [(b, part) for b, part in chosen if part.closed]
+            again = self._evaluate(
+                [(b, n.position) for b, p in closed for n in (p.first, p.middle, p.last)]
+            )
+            for number, (b, part) in enumerate(closed):
+                part.reopen(self.total[b], again[3 * number : 3 * number + 3])
             wanted = []
             for b, part in chosen:
                 first, middle = part.first.position, part.middle.position
@@ -284,34 +308,36 @@ class _Refinement:
                 self._close_some(b, parts[b])
         gaps, bounds = [], []
         for b in range(count):
-            signed = self.closed_gap[b] + sum(part.gap for part in parts[b])
+            signed = sum(part.gap for part in parts[b])
             scale = max(abs(difference[b]), 1e-30)
             gaps.append(abs(signed) / scale)
-            bounds.append((self.closed_bound[b] + sum(abs(p.gap) for p in parts[b])) / scale)
+            bounds.append(sum(abs(part.gap) for part in parts[b]) / scale)
             for part in parts[b]:
-                part.add_to(self.total[b])
+                if not part.closed:
+                    part.add_to(self.total[b])
         return self.total, Completeness(difference, gaps, bounds, self.evaluations)
 
     def _worst(self, b: int, parts: list[_Part], allowed: float) -> list[_Part]:
         """The part with the largest gap, to be halved; none where the image is complete enough."""
-        signed = self.closed_gap[b] + sum(part.gap for part in parts)
-        bound = self.closed_bound[b] + sum(abs(part.gap) for part in parts)
+        signed = sum(part.gap for part in parts)
+        bound = sum(abs(part.gap) for part in parts)
         if abs(signed) <= allowed and bound <= _CANCELLATION * allowed:
             return []
-        room = (self.maximum - self.evaluations[b]) // 2
+        room = self.maximum - self.evaluations[b]
         # Below this length the positions are the same number in single precision.
-        open_parts = [part for part in parts if part.length > 1e-4 and part.gap]
-        return [max(open_parts, key=lambda part: abs(part.gap))] if room and open_parts else []
+        candidates = [
+            part
+            for part in parts
+            if part.length > 1e-4 and part.gap and room >= (5 if part.closed else 2)
+        ]
+        return [max(candidates, key=lambda part: abs(part.gap))] if candidates else []
 
     def _close_some(self, b: int, parts: list[_Part]) -> None:
-        """Add up the parts with the smallest gaps for good, where gradients take too much room."""
+        """Close the parts with the smallest gaps, where gradients take too much room."""
+        kept = sorted((part for part in parts if not part.closed), key=lambda part: -abs(part.gap))
         # Neighbours share a node: n parts hold about 2 n + 1 gradients.
-        while 2 * len(parts) + 1 > self.keep and len(parts) > 1:
-            smallest = min(parts, key=lambda part: abs(part.gap))
-            smallest.add_to(self.total[b])
-            self.closed_gap[b] += smallest.gap
-            self.closed_bound[b] += abs(smallest.gap)
-            parts.remove(smallest)
+        while 2 * len(kept) + 1 > self.keep and len(kept) > 1:
+            kept.pop().close(self.total[b])
 
     def _evaluate(self, wanted: list[tuple[int, float]]) -> list[_Node]:
         """Nodes at (image, u) pairs."""

@@ -47,7 +47,9 @@ def bytes_for_gradient(score: Callable[[torch.Tensor], torch.Tensor], x: torch.T
     seen: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
-        if not isinstance(tensor, torch.nn.Parameter):
+        # A linear layer saves a view of its weights.
+        whole = tensor if tensor._base is None else tensor._base
+        if not isinstance(whole, torch.nn.Parameter):
             storage = tensor.untyped_storage()
             seen[storage.data_ptr()] = storage.nbytes()
         return tensor
@@ -56,6 +58,7 @@ def bytes_for_gradient(score: Callable[[torch.Tensor], torch.Tensor], x: torch.T
         return tensor
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, unpack):
-        score(x[:1].detach().requires_grad_(True))
+        # A copy: a view would count as the whole batch.
+        score(x[:1].detach().clone().requires_grad_(True))
     image = x[0].numel() * x.element_size()
     return int(_BACKWARD_FACTOR * (sum(seen.values()) + image))

@@ -14,7 +14,7 @@ from importlib import import_module
 from .. import __version__
 from ..errors import Cancelled, InputError
 
-_COMMANDS = ("simulate", "cohort", "preprocess", "train", "detect", "evaluate")
+_COMMANDS = ("simulate", "cohort", "preprocess", "train", "detect", "evaluate", "compare")
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -141,11 +137,12 @@ def run(args: argparse.Namespace) -> int:
     from ..operating_point import Allowance
     from ..training.alpha_search import train_with_largest_alpha
     from ..training.run import train_bundle
+    from .events import JsonLines, ProgressBar, stop_on_interrupt
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    report = _JsonLines() if args.json else _ProgressBar()
-    with closing(report), _stop_on_interrupt() as stopped:
+    report = JsonLines() if args.json else ProgressBar()
+    with closing(report), stop_on_interrupt() as stopped:
         (train_with_largest_alpha if search else train_bundle)(
             cohort,
             recipe,
@@ -168,94 +165,3 @@ def _processing(text: str) -> Any:
     from ..map_processing import MapProcessing
 
     return MapProcessing.from_dict(read_json(text)) if text.endswith(".json") else text
-
-
-class _JsonLines:
-    """One JSON object per event."""
-
-    def __call__(self, event: dict[str, Any]) -> None:
-        print(json.dumps(event), flush=True)
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-class _ProgressBar:
-    """A bar per epoch and a line per epoch, for people."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-
-    def __call__(self, event: dict[str, Any]) -> None:
-        handler = getattr(self, f"_on_{event['event']}", None)
-        if handler is not None:
-            handler(event)
-
-    def close(self) -> None:
-        """Clear the bar, so that an error has a line of its own."""
-        if self._bar is not None:
-            self._bar.close()
-
-    def _on_start(self, event: dict[str, Any]) -> None:
-        recipe = event["recipe"]
-        constraint = recipe.get("constraint", recipe["recipe"])
-        print(
-            f"{event['parameters']:,} weights, receptive field {event['receptive_field']} voxels, "
-            f"constraint {constraint}, on {event['device']}"
-        )
-
-    def _on_step(self, event: dict[str, Any]) -> None:
-        from tqdm import tqdm
-
-        if event["step"] == 1:
-            total = event["steps"]
-            label = f"epoch {event['epoch']}/{event['epochs']}"
-            # Drawn on terminals only: in a log it would run into the lines of errors.
-            self._bar = tqdm(total=total, desc=label, leave=False, file=sys.stderr, disable=None)
-        if self._bar is not None:
-            shown = {"loss": f"{event['loss']:.3f}"}
-            if "constraint_gain" in event:
-                shown["L_A-log2"] = f"{event['constraint_gain']:+.2e}"
-            self._bar.set_postfix(shown, refresh=False)
-            self._bar.update()
-
-    def _on_epoch(self, event: dict[str, Any]) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        gain = event.get("train_constraint_gain")
-        constraint = f" L_A-log2 {gain:+.2e}" if gain is not None else ""
-        minutes, seconds = divmod(round(event["seconds_left"]), 60)
-        if "train_classification" in event:
-            loss = f"L_C {event['train_classification']:.3f}{constraint}"
-            rates = f"TPR {event['validation_tpr']:.2f} TNR {event['validation_tnr']:.2f}"
-        else:
-            loss = f"loss {event['train_loss']:.3g}"
-            rates = f"healthy {event['validation_loss']:.3g}"
-        print(
-            f"epoch {event['epoch']}/{event['epochs']}: {loss} | validation {rates} "
-            f"AUROC {event['validation_auroc']:.3f} | best {event['best_epoch']} | "
-            f"{minutes}:{seconds:02d} left",
-            flush=True,
-        )
-
-    def _on_done(self, event: dict[str, Any]) -> None:
-        print(f"bundle: {event['bundle']} (weights of epoch {event['best_epoch']})")
-
-
-@contextmanager
-def _stop_on_interrupt() -> Iterator[Any]:
-    """The first Ctrl-C (or SIGTERM) lets the step end and saves; a second one breaks off."""
-    asked: list[int] = []
-
-    def handler(number: int, frame: Any) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-        print("stopping after this step; interrupt again to break off", file=sys.stderr)
-
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)

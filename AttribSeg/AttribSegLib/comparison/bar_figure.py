@@ -44,8 +44,10 @@ def draw_auprc(comparison: Comparison, path: Path) -> Picture:
         level = pooled(comparison, entry, "auprc", primary_map).mean
         axis.axhline(level, color=INTENSITY, linestyle=(0, (3, 1.5)), linewidth=1.6, zorder=2.5)
     axis.axhline(comparison.prevalence, color=CHANCE, linestyle=":", linewidth=1.6, zorder=2.5)
-    axis.set_xticks(range(len(entries)), [shown(entry, 16) for entry in entries], fontsize=9)
-    if len(entries) > 4:
+    slanted = len(entries) > 4
+    labels = [shown(entry, 24 if slanted else 16) for entry in entries]
+    axis.set_xticks(range(len(entries)), labels, fontsize=9)
+    if slanted:
         axis.tick_params(axis="x", rotation=35)
         for label in axis.get_xticklabels():
             label.set(ha="right", rotation_mode="anchor")

@@ -95,7 +95,9 @@ def _dice_lines(
         if found:
             values = np.array(found)
             # Only where every seed has a value: no step where a seed begins.
-            lines[entry] = (grid, values.mean(axis=0))
+            mean = values.mean(axis=0)
+            if np.isfinite(mean).any():
+                lines[entry] = (grid, mean)
     return lines
 
 
@@ -109,13 +111,16 @@ def _draw_dice_panels(comparison: Comparison, panels: Mapping[str, Lines], path:
     top = max(
         (np.nanmax(y, initial=0) for ls in panels.values() for _, y in ls.values()), default=0
     )
+    begins = [x[np.isfinite(y)][0] for ls in panels.values() for x, y in ls.values()]
+    # The nearest power of ten below where the first curve begins.
+    left = 10 ** math.floor(math.log10(min(begins, default=_LEAST_SELECTED)))
     for axis, (title, lines) in zip(axes.flat, panels.items(), strict=False):
         plain_axes(axis)
         axis.set_title(shown(title), fontsize=11)
         for entry, (x, y) in lines.items():
             axis.plot(x, y, **styles[entry])
         axis.axvline(comparison.prevalence, color=CHANCE, linestyle=":", linewidth=1.3)
-        axis.set(xscale="log", xlim=(_LEAST_SELECTED, 1), ylim=(0, min(1.0, 1.1 * top) or 1.0))
+        axis.set(xscale="log", xlim=(left, 1), ylim=(0, min(1.0, 1.1 * top) or 1.0))
         axis.set_xlabel("Share of brain voxels above the threshold")
         axis.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
         axis.minorticks_off()

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 #: True lesions and the thresholded map: green against magenta is told apart by colour-blind eyes.
 _TRUTH, _FOUND = "#3fe0a5", "#ff5cf0"
-#: Width of a picture, and height of what stands above and below them, in inches.
-_WIDTH, _TOP, _BOTTOM = 1.7, 0.55, 0.35
+#: Width of a picture, height of a line of a title and of the legend, in inches.
+_WIDTH, _LINE, _BOTTOM = 1.7, 0.165, 0.42
 _COLOURS = 256
 
 
@@ -37,10 +37,11 @@ def draw_examples(comparison: Comparison, path: Path) -> Picture:
     entries = [e for e in comparison.entries if any(e in each.maps for each in examples)]
     columns, rows = len(entries) + 1, len(examples)
     tall = [_WIDTH * _ratio(example) for example in examples]
-    figure = new_figure(
-        _WIDTH * columns + 0.35, sum(tall) + 0.06 * rows + _TOP + _BOTTOM, background=BACKGROUND
-    )
-    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
+    titles = [shown(name, 20) for name in ("image", *entries)]
+    top = _LINE * max(title.count("\n") + 1 for title in titles) + 0.15
+    height = sum(tall) + 0.04 * rows + top + _BOTTOM
+    figure = new_figure(_WIDTH * columns + 0.35, height, background=BACKGROUND)
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.05, wspace=0.0, hspace=0.0)
     axes = figure.subplots(rows, columns, squeeze=False, height_ratios=tall)
     colours = attribution_colours(2 * _COLOURS)
     maps = {e: ListedColormap(colours if e in diverging else colours[_COLOURS:]) for e in entries}
@@ -53,8 +54,8 @@ def draw_examples(comparison: Comparison, path: Path) -> Picture:
             _draw_image(axis, example)
             if entry in example.maps:
                 _draw_map(axis, example, entry, maps[entry], limits[entry])
-    for axis, name in zip(axes[0], ["image", *entries], strict=True):
-        axis.set_title(shown(name, 17), color=TEXT, fontsize=9.5, pad=4)
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, color=TEXT, fontsize=9.5, pad=4)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], facecolor="black")
         axis.spines[:].set_visible(False)

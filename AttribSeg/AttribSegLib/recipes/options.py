@@ -52,6 +52,8 @@ class TrainingOptions:
 
     name: ClassVar[str]
     selection: ClassVar[str] = "classification"
+    #: What the maps are called in tables.
+    map_name: ClassVar[str] = "attribution"
 
     width: float = 0.25
     optimiser: str = "adam"

@@ -90,6 +90,7 @@ class ReconstructionOptions(TrainingOptions):
     """
 
     selection: ClassVar[str] = "reconstruction"
+    map_name: ClassVar[str] = "residual"
 
     filters: Sequence[int] = (32, 64, 128, 128, 256)
     strides: Sequence[int] = (2, 2, 2, 2, 2)

@@ -115,6 +115,7 @@ class SilvaRodriguezRecipe(VariationalAutoencoderRecipe):
     """
 
     name: ClassVar[str] = "silva_rodriguez"
+    map_name: ClassVar[str] = "attention"
 
     attention_weight: float = 0.1
     barrier: float = 20.0

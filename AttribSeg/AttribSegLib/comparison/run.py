@@ -1,0 +1,379 @@
+"""The comparison itself: train or reuse every recipe, score its maps, gather the results."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..attribution import NEEDS_REFERENCES
+from ..bundle import Bundle
+from ..cases import PreparedCase
+from ..cohort import Cohort, read_cohort
+from ..errors import InputError
+from ..files import make_folder
+from ..provenance import file_hash
+from ..recipes import Recipe
+from ..training.distributed import select_device
+from ..training.run import train_bundle
+from .examples import choose_examples, cut_slice, load_example_maps, save_example_maps
+from .plan import Plan, slug
+from .results import Comparison, Example, RunResult, SweepPoint
+from .scoring import Scores, score_maps
+from .sources import IntensityMaps, NetworkMaps, reference_images
+from .store import fingerprint, key_of, stored_result
+
+OnEvent = Callable[[dict[str, Any]], None]
+
+#: Raised whenever stored results would mean something else.
+_RESULTS_VERSION = 1
+
+
+def compare(
+    cohort: Cohort,
+    plan: Plan,
+    out: str | Path,
+    *,
+    split: str = "test",
+    device: str = "auto",
+    description: str = "",
+    on_event: OnEvent | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Comparison:
+    """Train several recipes under one budget and score all their maps alike.
+
+    Every recipe and seed is a bundle below ``models/``, its figures a file below ``results/``;
+    what is there already is not made again, so that a comparison that was stopped, or to which
+    a recipe was added, goes on where it was. A recipe that fails is reported and does not stop
+    the others.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    plan : Plan
+    out : path
+    split : {"test", "validation"}
+        What is reported; thresholds and post-processing come from validation in any case.
+    device : {"auto", "cpu", "cuda"}
+    description : str
+        Of the cohort, for the report.
+    on_event : callable, optional
+        Receives ``run`` events beside those of the trainings, and ``case`` events.
+    should_stop : callable, optional
+        Asked during trainings.
+
+    Returns
+    -------
+    Comparison
+        See :func:`.write_comparison`.
+
+    Raises
+    ------
+    InputError
+        If the cohort does not fit, or every recipe failed.
+    Cancelled
+        When asked to stop; calling again goes on.
+    """
+    run = _Run(cohort, plan, make_folder(out), split, device, on_event, should_stop)
+    runs = [run.intensity()]
+    notes: list[str] = []
+    for name, recipe in plan.recipes.items():
+        for seed in plan.seeds:
+            try:
+                runs.append(run.entry(name, recipe, seed))
+            except InputError as error:
+                notes.append(f"{name}, seed {seed}, failed: {error}")
+                run.emit({"event": "failed", "entry": name, "seed": seed, "error": str(error)})
+    if len(runs) == 1:
+        raise InputError(f"every recipe failed; the first: {notes[0]}")
+    sweep = run.sweep(notes) if plan.sweep else []
+    found = {each.entry for each in runs}
+    reference = plan.reference if plan.reference in found else runs[1].entry
+    return Comparison(
+        title=plan.title,
+        description=description,
+        split=split,
+        counts=run.counts(len(runs[0].cases)),
+        prevalence=run.prevalence,
+        nominal=cohort.nominal_spacing,
+        runs=runs,
+        reference=reference,
+        sweep=sweep,
+        examples=run.finished_examples(runs),
+        notes=notes,
+    )
+
+
+class _Run:
+    """One comparison under way."""
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        plan: Plan,
+        out: Path,
+        split: str,
+        device: str,
+        on_event: OnEvent | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> None:
+        self.cohort, self.plan, self.out, self.split = cohort, plan, out, split
+        self.device, self.should_stop = device, should_stop
+        self.emit: OnEvent = on_event or (lambda event: None)
+        self.test = cohort.in_split(split)
+        self.validation = cohort.in_split("validation")
+        for name, members in ((split, self.test), ("validation", self.validation)):
+            if not members:
+                raise InputError(f"{cohort.source}: no case in the {name} split")
+        self.fingerprint = fingerprint(cohort)
+        self.prevalence = float("nan")
+        first = next(iter(plan.recipes.values()))
+        self.background = first.background
+        self.examples = choose_examples(self.test, plan.examples, background=self.background)
+
+    def counts(self, masked: int) -> dict[str, int]:
+        """Cases of the reported split."""
+        labels = [case.label for case in self.test]
+        return {
+            "cases": len(labels),
+            "healthy": labels.count(0),
+            "pathological": labels.count(1),
+            "patients": len({case.patient for case in self.test}),
+            "masked": masked,
+        }
+
+    def intensity(self) -> RunResult:
+        """The plain intensity of the first channel."""
+        source = IntensityMaps(self.cohort.channels[0], background=self.background)
+
+        def make() -> tuple[RunResult, float]:
+            scores = self._score(source, "intensity", self.cohort, self.background, 0.0)
+            return self._result(scores, source.names[0], 0, "intensity", source.names[0]), (
+                _prevalence(scores)
+            )
+
+        result, self.prevalence = self._stored("intensity", "", self.cohort, [], make)
+        return result
+
+    def entry(self, name: str, recipe: Recipe, seed: int) -> RunResult:
+        """One recipe with one seed."""
+        self.emit({"event": "run", "entry": name, "seed": seed})
+        stem = f"{slug(name)}-{seed}"
+        bundle = self._train(self.cohort, recipe, stem, seed)
+        methods = _methods(recipe, self.plan.inference)
+        weights = file_hash([self._model(stem) / "models" / "model.safetensors"])
+        primary = _primary(recipe, methods)
+
+        def make() -> tuple[RunResult, float]:
+            source = self._source(bundle, methods, self.cohort, seed)
+            scores = self._score(source, stem, self.cohort, recipe.background, recipe.clip, primary)
+            kind = "classifier" if methods else "baseline"
+            result = self._result(scores, name, seed, kind, primary, recipe, bundle)
+            return result, _prevalence(scores)
+
+        return self._stored(stem, weights, self.cohort, methods, make)[0]
+
+    def sweep(self, notes: list[str]) -> list[SweepPoint]:
+        """Trainings with several alphas, on several resolutions."""
+        assert self.plan.sweep is not None  # the caller has looked
+        points = []
+        recipe = self.plan.recipes[self.plan.sweep.recipe]
+        for resolution, path in self.plan.sweep.cohorts.items():
+            cohort = read_cohort(path) if path else self.cohort
+            for alpha in self.plan.sweep.alphas:
+                varied = dataclasses.replace(recipe, alpha=alpha)  # type: ignore[type-var]  # a dataclass with an alpha
+                for seed in self.plan.seeds:
+                    try:
+                        points.append(self._point(cohort, varied, resolution, alpha, seed))
+                    except InputError as error:
+                        notes.append(f"alpha {alpha:g} on {resolution}, seed {seed}: {error}")
+        return points
+
+    def _point(
+        self, cohort: Cohort, recipe: Any, resolution: str, alpha: float, seed: int
+    ) -> SweepPoint:
+        stem = f"sweep-{slug(resolution)}-{alpha:g}-{seed}"
+        self.emit({"event": "run", "entry": f"alpha {alpha:g}, {resolution}", "seed": seed})
+        bundle = self._train(cohort, recipe, stem, seed)
+        primary = _primary(recipe, _methods(recipe, ()))
+        weights = file_hash([self._model(stem) / "models" / "model.safetensors"])
+
+        def make() -> tuple[RunResult, float]:
+            source = self._source(bundle, [primary], cohort, seed)
+            scores = self._score(source, stem, cohort, recipe.background, recipe.clip, rules=())
+            result = self._result(scores, stem, seed, "classifier", primary, recipe, bundle)
+            return result, _prevalence(scores)
+
+        result = self._stored(stem, weights, cohort, [primary], make)[0]
+        found = result.map(primary)
+        assert found is not None  # it is the only one
+        return SweepPoint(
+            resolution=resolution,
+            alpha=alpha,
+            seed=seed,
+            true_positive_rate=result.image["true_positive_rate"],
+            true_negative_rate=result.image["true_negative_rate"],
+            auroc=result.image["auroc"],
+            dice=found.pooled["dice"],
+            tuned_dice=found.pooled["tuned_dice"],
+            auprc=found.pooled["auprc"],
+        )
+
+    def finished_examples(self, runs: Sequence[RunResult]) -> list[Example]:
+        """Examples with the maps of every entry's first run."""
+        for run in {each.entry: each for each in reversed(runs)}.values():
+            stem = "intensity" if run.kind == "intensity" else f"{slug(run.entry)}-{run.seed}"
+            stored = load_example_maps(self.out / "results" / f"{stem}.npz")
+            scored = run.map(run.primary)
+            for name, example in self.examples.items():
+                if name in stored and scored is not None:
+                    example.maps[run.entry] = stored[name]
+                    example.thresholds[run.entry] = scored.threshold
+                    if np.isfinite(scored.tuned_threshold):
+                        example.tuned[run.entry] = scored.tuned_threshold
+        order = list(dict.fromkeys(run.entry for run in runs))
+        for example in self.examples.values():
+            ordered = {name: example.maps[name] for name in order if name in example.maps}
+            example.maps.clear()
+            example.maps.update(ordered)
+        return list(self.examples.values())
+
+    def _model(self, stem: str) -> Path:
+        return self.out / "models" / stem
+
+    def _train(self, cohort: Cohort, recipe: Recipe, stem: str, seed: int) -> Bundle:
+        return train_bundle(
+            cohort,
+            recipe,
+            self._model(stem),
+            seed=seed,
+            device=self.device,
+            resume=True,
+            allowance=self.plan.allowance,
+            on_event=self.emit,
+            should_stop=self.should_stop,
+        )
+
+    def _source(
+        self, bundle: Bundle, methods: Sequence[str], cohort: Cohort, seed: int
+    ) -> NetworkMaps:
+        references = None
+        if set(methods) & set(NEEDS_REFERENCES):
+            count = self.plan.references
+            references = reference_images(bundle, cohort.in_split("train"), count, seed=seed)
+        device = select_device(self.device)
+        return NetworkMaps(bundle, methods, references=references, device=device)
+
+    def _score(
+        self,
+        source: Any,
+        stem: str,
+        cohort: Cohort,
+        background: float,
+        clip: float,
+        primary: str = "",
+        rules: Sequence[str] | None = None,
+    ) -> Scores:
+        kept: dict[str, Any] = {}
+
+        def keep(case: PreparedCase, maps: dict[str, Any]) -> None:
+            if case.case.case in self.examples:
+                kept[case.case.case] = cut_slice(maps[primary or source.names[0]], case)
+
+        scores = score_maps(
+            source,
+            cohort.in_split("validation"),
+            cohort.in_split(self.split),
+            background=background,
+            clip=clip,
+            rules=self.plan.post_processing if rules is None else rules,
+            allowance=self.plan.allowance,
+            split=self.split,
+            on_case=keep,
+            on_event=self.emit,
+        )
+        make_folder(self.out / "results")
+        save_example_maps(self.out / "results" / f"{stem}.npz", kept)
+        return scores
+
+    def _result(
+        self,
+        scores: Scores,
+        name: str,
+        seed: int,
+        kind: str,
+        primary: str,
+        recipe: Any = None,
+        bundle: Bundle | None = None,
+    ) -> RunResult:
+        constraint = getattr(recipe, "constraint", "") if kind == "classifier" else ""
+        image = {} if bundle is None else {n: e.value for n, e in scores.evaluation.image.items()}
+        return RunResult(
+            entry=name,
+            seed=seed,
+            kind=kind,
+            constraint=constraint,
+            attribution=recipe.attribution if constraint not in ("", "none") else "",
+            primary=primary,
+            budget={} if bundle is None else _budget(bundle),
+            image=image,
+            cases=scores.cases,
+            patients=scores.patients,
+            maps=scores.maps,
+            correlations=scores.correlations,
+        )
+
+    def _stored(
+        self,
+        stem: str,
+        weights: str,
+        cohort: Cohort,
+        methods: Sequence[str],
+        make: Callable[[], tuple[RunResult, float]],
+    ) -> tuple[RunResult, float]:
+        key = key_of(
+            results=_RESULTS_VERSION,
+            version=__version__,
+            weights=weights,
+            cohort=self.fingerprint if cohort is self.cohort else fingerprint(cohort),
+            split=self.split,
+            methods=list(methods),
+            rules=list(self.plan.post_processing),
+            references=self.plan.references,
+            allowance=dataclasses.asdict(self.plan.allowance),
+            examples=sorted(self.examples),
+        )
+        return stored_result(self.out / "results" / f"{stem}.json", key, make)
+
+
+def _methods(recipe: Any, inference: Sequence[str]) -> list[str]:
+    """Attributions read from a classifier, its own first; none for a baseline."""
+    if recipe.selection != "classification":
+        return []
+    own = recipe.explanation if recipe.constraint in ("none",) else recipe.attribution
+    return list(dict.fromkeys((own, *inference)))
+
+
+def _primary(recipe: Any, methods: Sequence[str]) -> str:
+    """The map that stands for a recipe: by the attribution its constraint is put on."""
+    return methods[0] if methods else recipe.map_name
+
+
+def _budget(bundle: Bundle) -> dict[str, float]:
+    recipe: Any = bundle.recipe
+    return {
+        "minutes": bundle.record["history"][-1]["seconds"] / 60,
+        "epochs": float(bundle.record["epochs"]),
+        "best_epoch": float(bundle.record["best_epoch"]),
+        "width": float(recipe.width),
+        "weights": float(sum(p.numel() for p in bundle.network.parameters())),
+    }
+
+
+def _prevalence(scores: Scores) -> float:
+    populations = scores.evaluation.populations
+    return next(iter(populations.values())).prevalence if populations else float("nan")
