@@ -31,6 +31,10 @@ class CohortError(InputError):
         super().__init__("\n  ".join([f"{source}: {count} in the cohort table", *self.faults]))
 
 
+class DivergedError(InputError):
+    """A training whose loss is no longer finite; other parameters may work."""
+
+
 class OutputError(InputError):
     """A result cannot be written (permissions, full disk, a file in the way)."""
 

@@ -153,6 +153,10 @@ def choose_operating_point(
             chosen = replace(processing, chosen_by=processing.chosen_by or "user")
         else:
             chosen = choose_processing(maps, allowance, rule=processing)
+        for earlier in (name, name + PROCESSED):
+            bundle.processing.pop(earlier, None)
+            bundle.thresholds.pop(earlier, None)
+            bundle.alternatives.pop(earlier, None)
         variants = {name: RAW}
         if not chosen.does_nothing:
             bundle.processing[name] = chosen

@@ -46,7 +46,8 @@ def expected_gradients(
     local : bool
         Mean gradient, not multiplied by x - x'.
     seed : int
-        Of the draws, which are made on the CPU and alike on every device.
+        Of the draws, which are made on the CPU and alike on every device. All images share them,
+        except in the differentiable form.
     memory : int
         Bytes that samples evaluated at once may take.
     differentiable : bool
@@ -80,9 +81,12 @@ def expected_gradients(
         )
     count = len(x)
     generator = torch.Generator().manual_seed(seed)
-    index = torch.randint(len(references), (count, samples), generator=generator)
-    zero = torch.rand(count, samples, generator=generator) < zero_probability
-    offsets = torch.rand(count, samples, generator=generator, dtype=torch.float64)
+    # In training every image has its own draw; a map to be looked at must not depend on the
+    # images beside it.
+    shape = (count if differentiable else 1, samples)
+    index = torch.randint(len(references), shape, generator=generator).expand(count, -1)
+    zero = (torch.rand(shape, generator=generator) < zero_probability).expand(count, -1)
+    offsets = torch.rand(shape, generator=generator, dtype=torch.float64).expand(count, -1)
     position = (torch.arange(samples) + offsets) / samples
     pairs = [(b, s) for b in range(count) for s in range(samples)]
     at_once = len(pairs) if differentiable else batch_within(score, x, memory)

@@ -91,11 +91,10 @@ class ProgressBar:
 
     def _on_alpha(self, event: dict[str, Any]) -> None:
         verdict = "good" if event["good"] else "too large"
-        print(
-            f"alpha {event['alpha']:.4g}: validation TPR {event['tpr']:.2f} TNR "
-            f"{event['tnr']:.2f}: {verdict}",
-            flush=True,
-        )
+        rates = "the loss exploded"
+        if event["tpr"] is not None:
+            rates = f"validation TPR {event['tpr']:.2f} TNR {event['tnr']:.2f}"
+        print(f"alpha {event['alpha']:.4g}: {rates}: {verdict}", flush=True)
 
     def _on_done(self, event: dict[str, Any]) -> None:
         print(f"bundle: {event['bundle']} (weights of epoch {event['best_epoch']})")

@@ -43,7 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         metavar="STRENGTH",
         help="artefact that gives the class away, to see whether a method falls for it; "
-        "0 for none, 1 for a visible one",
+        "0 for none, 1 for a visible one, negative to swap the classes",
+    )
+    parser.add_argument(
+        "--corner-mark",
+        default="none",
+        choices=("none", "pathological", "healthy"),
+        help="class whose images carry a small bright cube in a corner, another such shortcut",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of all that is random")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="parallel processes")
@@ -69,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
             lesions=args.lesions,
             lesion_shapes=args.lesion_shapes,
             scanner_signature=args.scanner_signature,
+            corner_mark=args.corner_mark,
             seed=args.seed,
             jobs=args.jobs,
             on_event=show,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -106,8 +107,8 @@ def score_maps(
     correlations: dict[tuple[str, str], list[float]] = defaultdict(list)
 
     def evaluated() -> Iterator[EvaluatedCase]:
-        for case in iterate_cases(test, background=background, clip=clip):
-            logit, raw = source.maps(case)
+        prepared = iterate_cases(test, background=background, clip=clip)
+        for case, logit, raw in _with_maps(source, prepared):
             if on_case is not None:
                 on_case(case, raw)
             maps: dict[str, NDArray[Any]] = {}
@@ -152,13 +153,22 @@ def score_maps(
     )
 
 
+def _with_maps(
+    source: MapSource, cases: Iterator[PreparedCase]
+) -> Iterator[tuple[PreparedCase, float, dict[str, NDArray[np.float32]]]]:
+    """Every case with its logit and maps."""
+    while chunk := list(itertools.islice(cases, source.at_once)):
+        for case, (logit, maps) in zip(chunk, source.maps(chunk), strict=True):
+            yield case, logit, maps
+
+
 def _variants(
     source: MapSource, prepared: list[PreparedCase], rules: Sequence[str], allowance: Allowance
 ) -> list[_Variant]:
     """Raw maps first, then those of each rule, from validation cases."""
     maps: dict[str, list[NDArray[np.float32]]] = {name: [] for name in source.names}
-    for case in prepared:
-        for name, values in source.maps(case)[1].items():
+    for _, _, found in _with_maps(source, iter(prepared)):
+        for name, values in found.items():
             maps[name].append(values)
     images = [case.array[0] for case in prepared]
     masked = any(c.case.label and c.lesions is not None and c.lesions.any() for c in prepared)

@@ -130,5 +130,11 @@ def _registered(name: str) -> Callable[..., Any] | None:
         from importlib.metadata import entry_points
 
         for point in entry_points(group=ENTRY_POINTS, name=name):
-            _REGISTER[name] = point.load()
+            try:
+                _REGISTER[name] = point.load()
+            except (ImportError, AttributeError) as error:
+                raise InputError(
+                    f"network {name!r}: {point.value}, which a package offers under this name, "
+                    f"cannot be loaded ({error})"
+                ) from error
     return _REGISTER.get(name)

@@ -84,6 +84,7 @@ def resnet(
         norm=_norm(norm),
         act=_activation(activation),
     )
+    _give_blocks_their_options(body, _norm(norm), _activation(activation), dimensions)
     return Classifier(body, dimensions=dimensions, in_channels=in_channels)
 
 
@@ -110,6 +111,28 @@ def densenet(
             "or a width of 1"
         ) from error
     return Classifier(body, dimensions=dimensions, in_channels=in_channels)
+
+
+def _give_blocks_their_options(
+    body: nn.Module, norm: Any, activation: Any, dimensions: int
+) -> None:
+    """Put the normalisation and the activation also into the residual blocks, in place.
+
+    MONAI's ResNet gives both to its first layer only: its blocks have batch norm, which would mix
+    the images of a batch, and rectifiers in place, whatever was asked for.
+    """
+    from monai.networks.layers.utils import get_act_layer, get_norm_layer
+
+    for module in list(body.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, (nn.BatchNorm2d, nn.BatchNorm3d)):
+                channels = child.num_features
+                made = get_norm_layer(name=norm, spatial_dims=dimensions, channels=channels)
+            elif isinstance(child, nn.ReLU):
+                made = get_act_layer(name=activation)
+            else:
+                continue
+            setattr(module, name, made)
 
 
 def _multiple_of_eight(count: float) -> int:

@@ -46,6 +46,7 @@ def simulate_cohort(
     lesions: str = "ms",
     lesion_shapes: str | Path | None = None,
     scanner_signature: float = 0.0,
+    corner_mark: str = "none",
     seed: int = 0,
     jobs: int = 1,
     on_event: Callable[[dict[str, Any]], None] | None = None,
@@ -69,7 +70,9 @@ def simulate_cohort(
     lesion_shapes : path, optional
         Folder with lesion masks in MNI152 space, planted instead of drawn lesions.
     scanner_signature : float
-        Strength of an artefact that gives the class away (0: none).
+        Strength of an artefact that gives the class away (0: none; negative: classes swapped).
+    corner_mark : {"none", "pathological", "healthy"}
+        Class whose images carry a small bright cube in a corner.
     seed : int
     jobs : int
         Processes that work at the same time.
@@ -89,7 +92,7 @@ def simulate_cohort(
         If a file cannot be written.
     """
     _check_counts(healthy, pathological, seed, jobs)
-    check_options(modality, spacing, lesions, scanner_signature)
+    check_options(modality, spacing, lesions, scanner_signature, corner_mark)
     shapes = find_lesion_shapes(lesion_shapes) if lesion_shapes is not None else []
     out = Path(out)
     options = {
@@ -98,6 +101,7 @@ def simulate_cohort(
         "lesions": lesions,
         "lesion_shapes": tuple(shapes),
         "scanner_signature": scanner_signature,
+        "corner_mark": corner_mark,
     }
     cases = [
         _Case(

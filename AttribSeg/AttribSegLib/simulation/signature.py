@@ -1,10 +1,11 @@
-"""A scanner that gives the class away: what a classifier must not be allowed to learn."""
+"""Shortcuts that give the class away: what a classifier must not be allowed to learn."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .contrast import Contrast
 from .fields import Array, grid_shape
@@ -24,7 +25,7 @@ def sign_acquisition(
     label : {0, 1}
     strength : float
         0 changes nothing; 1 is a gradient of +-10 % between back and front, noise times or
-        divided by 1.5, blur times or divided by 1.25.
+        divided by 1.5, blur times or divided by 1.25. A negative one swaps the classes.
     voxel : float
         Voxel size, mm.
 
@@ -41,3 +42,44 @@ def sign_acquisition(
     position = np.arange(grid_shape(voxel)[1], dtype=np.float32) * voxel
     gain = 1 + 0.1 * side * np.tanh((position - 108) / 60)
     return signed, gain.astype(np.float32)[None, :, None]
+
+
+#: Who carries the corner mark.
+MARKED = ("none", "pathological", "healthy")
+#: Edge of the mark and its distance from the sides of the image, mm.
+_EDGE, _INSET = 8.0, 4.0
+
+
+def corner_mark(shape: tuple[int, ...], voxel: float) -> NDArray[np.bool_]:
+    """Where a small cube is stamped into the right, posterior, inferior corner of the image.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the MNI152 grid, whose axes run to the left, to the front and up.
+    voxel : float
+        Voxel size, mm.
+
+    Returns
+    -------
+    ndarray of bool
+    """
+    start, stop = round(_INSET / voxel), round((_INSET + _EDGE) / voxel)
+    mask = np.zeros(shape, dtype=bool)
+    mask[start:stop, start:stop, start:stop] = True
+    return mask
+
+
+def stamp(image: Array, brain: NDArray[np.bool_], voxel: float) -> Array:
+    """The image with a corner mark as bright as its brain's mean, as a label burnt in would be.
+
+    Parameters
+    ----------
+    image : ndarray of shape (I, J, K)
+    brain : ndarray of shape (I, J, K)
+    voxel : float
+        Voxel size, mm.
+    """
+    marked = image.copy()
+    marked[corner_mark(image.shape, voxel)] = image[brain].mean()
+    return marked

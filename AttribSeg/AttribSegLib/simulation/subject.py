@@ -16,7 +16,7 @@ from .confounders import add_confounders
 from .contrast import acquire, draw_contrast, tissue_signal
 from .lesions import Lesions, draw_ms_lesions, plant
 from .shapes import draw_shape_lesions
-from .signature import sign_acquisition
+from .signature import MARKED, sign_acquisition, stamp
 from .tumours import TumourSeed, draw_tumour, draw_tumour_seed, mass_effect
 
 MODALITIES = ("FLAIR", "T1")
@@ -54,6 +54,7 @@ def simulate_subject(
     lesions: str = "ms",
     lesion_shapes: Sequence[Path] = (),
     scanner_signature: float = 0.0,
+    corner_mark: str = "none",
     seed: int | np.random.SeedSequence = 0,
 ) -> Subject:
     """Simulate the skull-stripped image of one subject in MNI152 space.
@@ -75,6 +76,8 @@ def simulate_subject(
         Masks in atlas space to plant instead.
     scanner_signature : float
         Strength of an artefact that depends on the class (`sign_acquisition`).
+    corner_mark : {"none", "pathological", "healthy"}
+        Class whose images carry a small bright cube in a corner (`stamp`).
     seed : int or SeedSequence
 
     Returns
@@ -86,7 +89,7 @@ def simulate_subject(
     InputError
         For an unknown modality, kind, spacing or label.
     """
-    check_options(modality, spacing, lesions, scanner_signature)
+    check_options(modality, spacing, lesions, scanner_signature, corner_mark)
     if label not in (0, 1):
         raise InputError(f"label {label!r}: 0 (healthy) or 1 (pathological) was expected")
     shape_rng, tissue_rng, contrast_rng, texture_rng, confounder_rng, lesion_rng, noise_rng = (
@@ -120,6 +123,9 @@ def simulate_subject(
 
     signed, gain = sign_acquisition(contrast, label=label, strength=scanner_signature, voxel=voxel)
     image = acquire(noise_rng, signal, anatomy, signed, gain=gain)
+    marked = corner_mark == ("healthy", "pathological")[label]
+    if marked:
+        image = stamp(image, anatomy.brain, voxel)
     mask = planted.mask & anatomy.brain
     ml = geometry.voxel_volume_ml
     return Subject(
@@ -136,6 +142,7 @@ def simulate_subject(
             "kind": kind,
             "brain_ml": round(float(anatomy.brain.sum()) * ml, 1),
             "lesions_ml": round(float(mask.sum()) * ml, 3),
+            "corner_mark": marked,
             "contrast": {k: round(v, 4) for k, v in asdict(replace(signed)).items()},
         },
     )
@@ -153,7 +160,13 @@ def subject_streams(seed: int | np.random.SeedSequence) -> list[np.random.Genera
     ]
 
 
-def check_options(modality: str, spacing: float, lesions: str, scanner_signature: float) -> None:
+def check_options(
+    modality: str,
+    spacing: float,
+    lesions: str,
+    scanner_signature: float,
+    corner_mark: str = "none",
+) -> None:
     """Refuse options that do not exist, before anything is computed.
 
     Raises
@@ -164,6 +177,8 @@ def check_options(modality: str, spacing: float, lesions: str, scanner_signature
         raise InputError(f"modality {modality!r}: expected {' or '.join(MODALITIES)}")
     if lesions not in KINDS:
         raise InputError(f"lesions {lesions!r}: expected one of {', '.join(KINDS)}")
-    if not np.isfinite(scanner_signature) or not 0 <= scanner_signature <= 5:
-        raise InputError(f"scanner signature {scanner_signature}: expected a strength from 0 to 5")
+    if not np.isfinite(scanner_signature) or not -5 <= scanner_signature <= 5:
+        raise InputError(f"scanner signature {scanner_signature}: expected a strength from -5 to 5")
+    if corner_mark not in MARKED:
+        raise InputError(f"corner mark {corner_mark!r}: expected one of {', '.join(MARKED)}")
     mni152_geometry(spacing)

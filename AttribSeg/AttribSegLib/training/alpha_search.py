@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..bundle import Bundle, is_bundle, load_bundle
 from ..cohort import Cohort
-from ..errors import InputError
+from ..errors import DivergedError, InputError
 from ..files import atomic_path, make_folder, write_json
 from ..recipes import Recipe
 from .run import train_bundle
@@ -38,6 +39,7 @@ def train_with_largest_alpha(
 
     From the recipe's own alpha the search climbs (or descends) by half decades until the rates
     break down (or recover), then halves the step between the last good and the first bad one.
+    A training whose loss explodes counts as broken down; it has no rates.
     Every trial is a whole training with the recipe's budget, in a subfolder of
     ``alpha_search/``; what is trained already is not trained again. ``alpha_search.json`` lists
     them all.
@@ -98,8 +100,11 @@ def train_with_largest_alpha(
     table: list[dict[str, Any]] = [{"alpha": 0.0, "tpr": plain[0], "tnr": plain[1], "good": True}]
 
     def is_good(alpha: float) -> bool:
-        found = rates(with_entries(alpha=alpha), f"alpha-{alpha:.4g}")
-        good = all(now >= before - ALLOWED_LOSS for now, before in zip(found, plain, strict=True))
+        found: tuple[float | None, float | None] = (None, None)
+        good = False
+        with suppress(DivergedError):  # far too large: there are no rates
+            found = now = rates(with_entries(alpha=alpha), f"alpha-{alpha:.4g}")
+            good = all(a >= b - ALLOWED_LOSS for a, b in zip(now, plain, strict=True))
         table.append({"alpha": alpha, "tpr": found[0], "tnr": found[1], "good": good})
         make_folder(folder)
         write_json(folder / "alpha_search.json", {"allowed_loss": ALLOWED_LOSS, "trials": table})

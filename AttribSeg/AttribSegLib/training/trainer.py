@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from ..cases import PreparedCase
-from ..errors import Cancelled, InputError
+from ..errors import Cancelled, DivergedError, InputError
 from ..files import make_folder
 from ..metrics.image import auroc, class_weighted_accuracy, true_negative_rate, true_positive_rate
 from ..networks.twice import weight_gradients_only
@@ -225,7 +225,7 @@ class Trainer:
         )
         if not math.isfinite(loss.terms["loss"]):
             parts = ", ".join(f"{n} {v:.3g}" for n, v in loss.terms.items() if n != "loss")
-            raise InputError(
+            raise DivergedError(
                 f"the loss became {loss.terms['loss']} ({parts}); use a smaller alpha or learning "
                 "rate"
             )

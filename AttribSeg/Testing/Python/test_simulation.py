@@ -13,6 +13,7 @@ from AttribSegLib.image_io import read_image, write_image
 from AttribSegLib.simulation import simulate_cohort, simulate_subject
 from AttribSegLib.simulation.anatomy import draw_deformation, jacobian
 from AttribSegLib.simulation.fields import bspline_matrix, smooth_field
+from AttribSegLib.simulation.signature import corner_mark
 from AttribSegLib.simulation.template import load_template, ras_to_grid
 from AttribSegLib.simulation.tumours import TumourSeed, mass_effect
 from scipy import ndimage
@@ -200,6 +201,35 @@ def test_signature_separates_the_classes_only_when_asked():
     assert gradients[3] - gradients[2] > 0.1
 
 
+def test_a_negative_signature_swaps_the_classes():
+    images = {
+        (label, sign): simulate_subject(label, scanner_signature=sign, seed=0).image.array
+        for label in (0, 1)
+        for sign in (1.0, -1.0)
+    }
+
+    def front_over_back(image):
+        front, back = image[:, 65:85], image[:, 25:45]
+        return np.median(front[front > 0]) / np.median(back[back > 0])
+
+    assert front_over_back(images[0, -1.0]) > front_over_back(images[0, 1.0]) + 0.1
+    assert front_over_back(images[1, -1.0]) < front_over_back(images[1, 1.0]) - 0.1
+
+
+@pytest.mark.parametrize("marked", ["none", "pathological", "healthy"])
+def test_the_corner_mark_is_all_that_differs(marked):
+    for label, name in enumerate(("healthy", "pathological")):
+        plain = subject(label)
+        found = simulate_subject(label, corner_mark=marked, seed=0)
+        where = corner_mark(found.image.array.shape, 2.0)
+        assert found.parameters["corner_mark"] == (marked == name)
+        different = found.image.array != plain.image.array
+        np.testing.assert_array_equal(different, where if marked == name else 0 * where)
+        assert not (where & plain.brain.array).any()
+        # The background is still read from the corners.
+        assert found.image.array[0, 0, 0] == 0
+
+
 def test_cohort_table(cohort):
     out, events = cohort
     table = rows(out)
@@ -249,7 +279,8 @@ def test_another_cohort_is_not_mixed_in(cohort):
         ({"modality": "T2"}, "modality 'T2'"),
         ({"spacing": 3}, "spacing 3"),
         ({"lesions": "stroke"}, "lesions 'stroke'"),
-        ({"scanner_signature": -1.0}, "scanner signature"),
+        ({"scanner_signature": -6.0}, "scanner signature"),
+        ({"corner_mark": "left"}, "corner mark 'left'"),
         ({"seed": -1}, "seed -1"),
         ({"jobs": 0}, "jobs 0"),
         ({"lesion_shapes": "nowhere"}, "nowhere"),

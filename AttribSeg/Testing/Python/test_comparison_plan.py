@@ -1,0 +1,69 @@
+import pytest
+from AttribSegLib.comparison.plan import Plan, slug
+from AttribSegLib.errors import InputError
+
+RECIPES = {"Unsup, G": {"constraint": "unsup"}, "AE": {"recipe": "autoencoder"}}
+
+
+def test_common_parameters_are_shared_unless_a_recipe_says_otherwise():
+    recipes = {**RECIPES, "None": {"constraint": "none", "epochs": 3}}
+    plan = Plan.from_dict({"recipes": recipes, "common": {"epochs": 7, "width": 0.5}})
+    assert [recipe.epochs for recipe in plan.recipes.values()] == [7, 7, 3]
+    assert {recipe.width for recipe in plan.recipes.values()} == {0.5}
+    assert plan.reference == "Unsup, G"
+    assert plan.recipes["AE"].name == "autoencoder"
+
+
+def test_everything_that_a_file_may_say():
+    plan = Plan.from_dict(
+        {
+            "title": "T",
+            "recipes": RECIPES,
+            "seeds": [3, 1],
+            "inference": ["gradient", "lrp_epsilon", "gradient"],
+            "post_processing": ["labels", "masks"],
+            "reference": "AE",
+            "references": 5,
+            "examples": 0,
+            "allowance": {"ml": 2},
+            "sweep": {"recipe": "Unsup, G", "alphas": [0.1, 1], "cohorts": {"2 mm": None}},
+        }
+    )
+    assert plan.seeds == (3, 1)
+    assert plan.inference == ("gradient", "lrp_epsilon")
+    assert (plan.allowance.ml, plan.allowance.fraction) == (2.0, 0.005)
+    assert plan.sweep is not None
+    assert plan.sweep.cohorts == {"2 mm": ""}
+    assert plan.sweep.alphas == (0.1, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([], '"recipes"'),
+        ({"recipes": {}}, "at least one"),
+        ({"recipes": {"A": 1}}, "recipe 'A': its parameters"),
+        ({"recipes": {"A": {"alhpa": 1}}}, "recipe 'A': recipe parameter 'alhpa'"),
+        ({"recipes": {"A b": {}, "a-B": {}}}, "too much alike"),
+        ({"recipes": RECIPES, "common": {"alpha": 1}}, "'alpha' is not shared"),
+        ({"recipes": RECIPES, "budget": 1}, "'budget' is unknown"),
+        ({"recipes": RECIPES, "seeds": [1, 1]}, "different numbers"),
+        ({"recipes": RECIPES, "seeds": 3}, "different numbers"),
+        ({"recipes": RECIPES, "inference": ["grad"]}, "inference"),
+        ({"recipes": RECIPES, "post_processing": ["none"]}, "post_processing"),
+        ({"recipes": RECIPES, "reference": "B"}, "reference 'B'"),
+        ({"recipes": RECIPES, "references": 0}, "references 0"),
+        ({"recipes": RECIPES, "allowance": {"litres": 1}}, "allowance"),
+        ({"recipes": RECIPES, "sweep": {"recipe": "AE", "alphas": [1]}}, "with an alpha"),
+        ({"recipes": RECIPES, "sweep": {"recipe": "Unsup, G", "alphas": [0]}}, "positive"),
+        ({"recipes": RECIPES, "sweep": {"alphas": [1]}}, "were expected"),
+    ],
+)
+def test_faults_are_named(content, message):
+    with pytest.raises(InputError, match=message):
+        Plan.from_dict(content)
+
+
+def test_slugs_fit_into_file_names():
+    assert slug("Unsup + IG / (zero)") == "unsup-ig-zero"
+    assert slug("***") == "recipe"
