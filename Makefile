@@ -53,6 +53,8 @@ evidence: $(STAMP)
 	$(BIN)/python Testing/Evidence/lgg-2d/run.py
 	$(BIN)/python Testing/Evidence/ms-3d/run.py
 	$(BIN)/python Testing/Evidence/preprocessing/run.py
+	$(BIN)/python Testing/Evidence/chapter5-lgg/run.py
+	$(BIN)/python Testing/Evidence/shortcut/run.py
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info
