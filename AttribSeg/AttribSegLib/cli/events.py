@@ -41,9 +41,10 @@ class ProgressBar:
     def _on_start(self, event: dict[str, Any]) -> None:
         recipe = event["recipe"]
         constraint = recipe.get("constraint", recipe["recipe"])
+        field = event["receptive_field"]
+        sees = "" if field is None else f"receptive field {field} voxels, "
         print(
-            f"{event['parameters']:,} weights, receptive field {event['receptive_field']} voxels, "
-            f"constraint {constraint}, on {event['device']}"
+            f"{event['parameters']:,} weights, {sees}constraint {constraint}, on {event['device']}"
         )
 
     def _on_step(self, event: dict[str, Any]) -> None:

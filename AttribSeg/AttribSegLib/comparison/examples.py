@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from ..cases import PreparedCase, iterate_cases
 from ..cohort import Case
 from ..files import atomic_path
 from ..image import Image
-from .results import Example
+from .results import Example, RunResult
 
 
 def choose_examples(cases: Sequence[Case], count: int, *, background: float) -> dict[str, Example]:
@@ -91,3 +92,35 @@ def load_example_maps(path: Path) -> dict[str, NDArray[np.float32]]:
     """Inverse of :func:`save_example_maps`."""
     with np.load(path, allow_pickle=False) as content:
         return {name: content[name] for name in content.files}
+
+
+def finish_examples(
+    examples: dict[str, Example],
+    runs: Sequence[RunResult],
+    stored: Callable[[RunResult], Path],
+) -> list[Example]:
+    """Examples with the raw maps and thresholds of every entry's first run.
+
+    Parameters
+    ----------
+    examples : dict of str to Example
+        From :func:`choose_examples`.
+    runs : sequence of RunResult
+    stored : callable
+        File of a run's example maps.
+    """
+    finished = []
+    first = {run.entry: run for run in reversed(runs)}
+    found = [(first[entry], entry) for entry in dict.fromkeys(run.entry for run in runs)]
+    slices = {entry: load_example_maps(stored(run)) for run, entry in found}
+    for name, example in examples.items():
+        maps, thresholds, tuned = {}, {}, {}
+        for run, entry in found:
+            scored = run.map(run.primary)
+            if name not in slices[entry] or scored is None:
+                continue
+            maps[entry], thresholds[entry] = slices[entry][name], scored.threshold
+            if np.isfinite(scored.tuned_threshold):
+                tuned[entry] = scored.tuned_threshold
+        finished.append(replace(example, maps=maps, thresholds=thresholds, tuned=tuned))
+    return finished

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .. import __version__
 from ..attribution import NEEDS_REFERENCES
 from ..bundle import Bundle
@@ -20,9 +18,9 @@ from ..provenance import file_hash
 from ..recipes import Recipe
 from ..training.distributed import select_device
 from ..training.run import train_bundle
-from .examples import choose_examples, cut_slice, load_example_maps, save_example_maps
+from .examples import choose_examples, cut_slice, finish_examples, save_example_maps
 from .plan import Plan, slug
-from .results import Comparison, Example, RunResult, SweepPoint
+from .results import Comparison, RunResult, SweepPoint
 from .scoring import Scores, score_maps
 from .sources import IntensityMaps, NetworkMaps, reference_images
 from .store import fingerprint, key_of, stored_result
@@ -103,7 +101,7 @@ def compare(
         runs=runs,
         reference=reference,
         sweep=sweep,
-        examples=run.finished_examples(runs),
+        examples=finish_examples(run.examples, runs, run.stored_maps),
         notes=notes,
     )
 
@@ -223,24 +221,10 @@ class _Run:
             auprc=found.pooled["auprc"],
         )
 
-    def finished_examples(self, runs: Sequence[RunResult]) -> list[Example]:
-        """Examples with the maps of every entry's first run."""
-        for run in {each.entry: each for each in reversed(runs)}.values():
-            stem = "intensity" if run.kind == "intensity" else f"{slug(run.entry)}-{run.seed}"
-            stored = load_example_maps(self.out / "results" / f"{stem}.npz")
-            scored = run.map(run.primary)
-            for name, example in self.examples.items():
-                if name in stored and scored is not None:
-                    example.maps[run.entry] = stored[name]
-                    example.thresholds[run.entry] = scored.threshold
-                    if np.isfinite(scored.tuned_threshold):
-                        example.tuned[run.entry] = scored.tuned_threshold
-        order = list(dict.fromkeys(run.entry for run in runs))
-        for example in self.examples.values():
-            ordered = {name: example.maps[name] for name in order if name in example.maps}
-            example.maps.clear()
-            example.maps.update(ordered)
-        return list(self.examples.values())
+    def stored_maps(self, run: RunResult) -> Path:
+        """File with the example slices of a run."""
+        stem = "intensity" if run.kind == "intensity" else f"{slug(run.entry)}-{run.seed}"
+        return self.out / "results" / f"{stem}.npz"
 
     def _model(self, stem: str) -> Path:
         return self.out / "models" / stem

@@ -22,7 +22,7 @@ from ..metrics.image import auroc, class_weighted_accuracy, true_negative_rate, 
 from ..networks.twice import weight_gradients_only
 from ..optimisers import make_optimiser
 from ..recipes import Batch, Recipe
-from .augmentation import Augmentation
+from .batch_maker import BatchMaker, case_tensor, mask_tensor
 from .batches import BalancedBatches
 from .checkpoint import (
     load_tensors,
@@ -44,19 +44,6 @@ class TrainingResult:
     network: nn.Module
     history: list[Event]
     best_epoch: int
-
-
-def case_tensor(case: PreparedCase, dimensions: int) -> torch.Tensor:
-    """Channels of a case as a tensor of shape (C, I, J[, K])."""
-    array = case.array[..., 0] if dimensions == 2 else case.array
-    return torch.from_numpy(np.ascontiguousarray(array))
-
-
-def mask_tensor(case: PreparedCase, dimensions: int) -> torch.Tensor:
-    """Brain and lesions of a case as a tensor of shape (2, I, J[, K]), bool."""
-    lesions = np.zeros_like(case.brain) if case.lesions is None else case.lesions
-    both = np.stack([case.brain, lesions])
-    return torch.from_numpy(both[..., 0] if dimensions == 2 else both)
 
 
 class Trainer:
@@ -111,11 +98,8 @@ class Trainer:
             rank=self.process.rank,
             world=self.process.world,
         )
-        self.augmentation = Augmentation(
-            recipe.augmentation,
-            first.geometry.size[: self.dimensions],
-            flip_axis=first.geometry.axis_towards("L"),
-            background=recipe.background,
+        self.make_batch = BatchMaker(
+            recipe, training, self.batches, seed=seed, process=self.process
         )
         torch.manual_seed(seed)
         self.network = recipe.build(
@@ -131,7 +115,6 @@ class Trainer:
             weight_decay=recipe.weight_decay,
             options=recipe.optimiser_options,
         )
-        self.masked = _with_usable_masks(training, recipe.masked_patients, seed)
         self.history: list[Event] = []
         self.best_epoch = 0
 
@@ -187,11 +170,11 @@ class Trainer:
         started = time.perf_counter()
         with ThreadPoolExecutor(1) as pool:  # the next batch is made while this one is used
             plan = list(self.batches.epoch(epoch))
-            pending = pool.submit(self._make_batch, epoch, 0, plan[0])
+            pending = pool.submit(self.make_batch, epoch, 0, plan[0])
             for step in range(len(plan)):
                 batch = pending.result()
                 if step + 1 < len(plan):
-                    pending = pool.submit(self._make_batch, epoch, step + 1, plan[step + 1])
+                    pending = pool.submit(self.make_batch, epoch, step + 1, plan[step + 1])
                 terms = self._step(batch)
                 for name, value in terms.items():
                     seen.setdefault(name, []).append(value)
@@ -235,45 +218,6 @@ class Trainer:
         self.optimiser.step()
         self._average_weights()
         return loss.terms
-
-    def _make_batch(self, epoch: int, step: int, plan: tuple[list[int], list[int]]) -> Batch:
-        images: list[list[torch.Tensor]] = [[], []]
-        masks: list[list[torch.Tensor]] = [[], []]
-        for label, indices in enumerate(plan):
-            for place, index in enumerate(indices):
-                case = self.training[index]
-                # The place in the whole batch names the draw, whatever rank makes it.
-                position = place * self.process.world + self.process.rank
-                image, mask = self.augmentation(
-                    case_tensor(case, self.dimensions),
-                    mask_tensor(case, self.dimensions),
-                    seed=(self.seed, epoch, step, label, position),
-                )
-                images[label].append(image)
-                masks[label].append(mask)
-        healthy, pathological = (torch.stack(half) for half in masks)
-        usable = torch.tensor([index in self.masked for index in plan[1]])
-        number = (epoch - 1) * self.batches.steps + step
-        draw = (self.seed, epoch, step, 2, self.process.rank)
-        return Batch(
-            healthy=torch.stack(images[0]),
-            pathological=torch.stack(images[1]),
-            healthy_brain=healthy[:, :1],
-            pathological_brain=pathological[:, :1],
-            lesions=pathological[:, 1:] & usable.reshape(-1, *(1,) * (pathological.ndim - 1)),
-            has_mask=usable,
-            references=self._references(len(plan[0]) + len(plan[1]), draw),
-            step=number,
-            progress=number / (self.recipe.epochs * self.batches.steps),
-            seed=int(np.random.SeedSequence(draw).generate_state(1)[0]),
-        )
-
-    def _references(self, count: int, draw: tuple[int, ...]) -> torch.Tensor | None:
-        """Training images drawn at random, as they are."""
-        if not self.recipe.needs_references:
-            return None
-        chosen = np.random.default_rng([*draw, 1]).integers(len(self.training), size=count)
-        return torch.stack([case_tensor(self.training[i], self.dimensions) for i in chosen])
 
     def _average_weights(self) -> None:
         decay = self.recipe.average
@@ -358,7 +302,7 @@ class Trainer:
             # A mask that was corrected in between is another training.
             "masked": [
                 [case.case.case, int(mask_tensor(case, 3)[1].sum())]
-                for case in (self.training[index] for index in sorted(self.masked))
+                for case in (self.training[index] for index in sorted(self.make_batch.masked))
             ],
         }
 
@@ -395,23 +339,3 @@ class Trainer:
         self.averaged = part("averaged.")
         restore_optimiser(self.optimiser, tensors, meta["optimiser"])
         self.history, self.best_epoch = meta["history"], meta["best_epoch"]
-
-
-def _with_usable_masks(
-    training: Sequence[PreparedCase], patients: int | None, seed: int
-) -> frozenset[int]:
-    """Indices of the pathological cases whose lesion masks are used, of so many patients."""
-    if patients == 0:
-        return frozenset()
-    drawn = [i for i, c in enumerate(training) if c.case.label == 1 and c.lesions is not None]
-    if not drawn:
-        raise InputError(
-            "the recipe learns from lesion masks, but no pathological training case has one; fill "
-            "the column lesions for some of them, or use the constraint unsup"
-        )
-    if patients is not None:
-        names = sorted({training[index].case.patient for index in drawn})
-        order = np.random.default_rng([seed, 3]).permutation(len(names))[:patients]
-        chosen = {names[place] for place in order}
-        drawn = [index for index in drawn if training[index].case.patient in chosen]
-    return frozenset(drawn)

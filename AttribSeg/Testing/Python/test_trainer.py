@@ -293,5 +293,5 @@ def test_flips_run_from_left_to_right(tmp_path):
         for n in range(4)
     ]
     trainer = trainer_of(tmp_path, recipe, training=cases, validation=cases)
-    healthy = trainer._make_batch(1, 0, ([0], [1])).healthy
+    healthy = trainer.make_batch(1, 0, ([0], [1])).healthy
     np.testing.assert_array_equal(healthy[0].numpy(), np.flip(cases[0].array, 3))
