@@ -147,15 +147,18 @@ def test_an_image_equals_itself_in_a_batch():
 @pytest.mark.parametrize("norm", ["none", "instance"])
 def test_little_memory_costs_no_accuracy(steps, norm):
     network, x = network_of(2, norm=norm, activation="softplus"), images_of(2, 2)
-    options = {"steps": steps, "tolerance": 1e-4, "maximum": 4000}
+    options = {"steps": steps, "tolerance": 1e-6, "maximum": 4000}
     plenty, first = integrated_gradients_with_report(network, x, memory=2**34, **options)
     little, second = integrated_gradients_with_report(network, x, memory=1, **options)
     assert relative(little, plenty) < 1e-9
     if steps is None:
-        assert max(second.gap) <= 1e-4
+        assert max(second.gap) <= 1e-6
         assert second.gap == pytest.approx(first.gap, rel=1e-6)
-        # What was let go is computed again.
-        assert sum(second.evaluations) > sum(first.evaluations)
+        # What was let go is computed again; without a norm, little is needed and nothing let go.
+        if norm == "instance":
+            assert sum(second.evaluations) > sum(first.evaluations)
+        else:
+            assert second.evaluations == first.evaluations
 
 
 @pytest.mark.parametrize("memory", [1, 2**30])
