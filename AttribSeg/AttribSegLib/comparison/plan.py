@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ..attribution import METHODS
+from ..bundle import load_bundle
 from ..errors import InputError
 from ..operating_point import PROCESSING_RULES, Allowance
 from ..recipes import Recipe, recipe_from_dict
@@ -59,6 +60,8 @@ class Plan:
     allowance : Allowance
         False positives on healthy validation images; sets the thresholds.
     sweep : Sweep, optional
+    bundles : dict of str to str
+        Entries that are bundles trained elsewhere, by their folders.
     """
 
     recipes: dict[str, Recipe]
@@ -71,13 +74,15 @@ class Plan:
     examples: int = 4
     allowance: Allowance = field(default_factory=Allowance)
     sweep: Sweep | None = None
+    bundles: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, content: Any) -> Plan:
         """From the content of a JSON file.
 
         ``recipes`` holds parameters of recipes by name; ``common`` those that they share (the
-        budget: ``epochs``, ``minutes``, ``width``, ...), where a recipe does not say otherwise.
+        budget: ``epochs``, ``minutes``, ``width``, ...), where a recipe does not say otherwise. An
+        entry ``{"bundle": FOLDER}`` is a bundle that was trained elsewhere.
 
         Raises
         ------
@@ -86,12 +91,12 @@ class Plan:
         """
         if not isinstance(content, Mapping) or not isinstance(content.get("recipes"), Mapping):
             raise InputError('a comparison needs "recipes": names, and the parameters of each')
-        known = {item.name for item in fields(cls)} | {"common"}
+        known = ({item.name for item in fields(cls)} | {"common"}) - {"bundles"}
         unknown = sorted(set(content) - known)
         if unknown:
             raise InputError(f"{unknown[0]!r} is unknown; known are {', '.join(sorted(known))}")
-        recipes = _recipes(content["recipes"], content.get("common", {}))
-        entries: dict[str, Any] = {"recipes": recipes}
+        recipes, bundles = _recipes(content["recipes"], content.get("common", {}))
+        entries: dict[str, Any] = {"recipes": recipes, "bundles": bundles}
         for name in ("title", "reference"):
             if name in content:
                 entries[name] = str(content[name])
@@ -123,7 +128,7 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.casefold()).strip("-") or "recipe"
 
 
-def _recipes(content: Mapping[str, Any], common: Any) -> dict[str, Recipe]:
+def _recipes(content: Mapping[str, Any], common: Any) -> tuple[dict[str, Recipe], dict[str, str]]:
     if not content:
         raise InputError("recipes: at least one was expected")
     if not isinstance(common, Mapping):
@@ -135,18 +140,23 @@ def _recipes(content: Mapping[str, Any], common: Any) -> dict[str, Recipe]:
             f"{', '.join(sorted(_COMMON))}"
         )
     recipes: dict[str, Recipe] = {}
+    bundles: dict[str, str] = {}
     files: dict[str, str] = {}
     for name, entry in content.items():
         if not isinstance(entry, Mapping):
             raise InputError(f"recipe {name!r}: its parameters were expected")
         try:
-            recipes[name] = recipe_from_dict({**common, **entry})
+            if set(entry) == {"bundle"}:
+                bundles[name] = str(entry["bundle"])
+                recipes[name] = load_bundle(bundles[name]).recipe
+            else:
+                recipes[name] = recipe_from_dict({**common, **entry})
         except InputError as error:
             raise InputError(f"recipe {name!r}: {error}") from error
         other = files.setdefault(slug(name), name)
         if other != name:
             raise InputError(f"recipes {other!r} and {name!r}: their names are too much alike")
-    return recipes
+    return recipes, bundles
 
 
 def _seeds(value: Any) -> tuple[int, ...]:

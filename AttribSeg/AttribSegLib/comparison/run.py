@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import __version__
 from ..attribution import NEEDS_REFERENCES
-from ..bundle import Bundle
+from ..bundle import Bundle, load_bundle
 from ..cases import PreparedCase
 from ..cohort import Cohort, read_cohort
 from ..errors import InputError
@@ -80,7 +80,16 @@ def compare(
     runs = [run.intensity()]
     notes: list[str] = []
     for name, recipe in plan.recipes.items():
-        for seed in plan.seeds:
+        if name in plan.bundles:
+            notes.append(
+                f"{name} was trained elsewhere ({plan.bundles[name]}); whether it has seen these "
+                "patients is not known here."
+            )
+        if getattr(recipe, "masked_patients", 0) != 0:
+            limit = recipe.masked_patients
+            whose = "all training patients that have one" if limit is None else f"{limit} patients"
+            notes.append(f"{name} learned from the lesion masks of {whose}; the others did not.")
+        for seed in plan.seeds if name not in plan.bundles else plan.seeds[:1]:
             try:
                 runs.append(run.entry(name, recipe, seed))
             except InputError as error:
@@ -161,9 +170,15 @@ class _Run:
         """One recipe with one seed."""
         self.emit({"event": "run", "entry": name, "seed": seed})
         stem = f"{slug(name)}-{seed}"
-        bundle = self._train(self.cohort, recipe, stem, seed)
+        if name in self.plan.bundles:
+            folder = Path(self.plan.bundles[name])
+            bundle = load_bundle(folder)
+            _require_channels(bundle, self.cohort)
+        else:
+            folder = self._model(stem)
+            bundle = self._train(self.cohort, recipe, stem, seed)
         methods = _methods(recipe, self.plan.inference)
-        weights = file_hash([self._model(stem) / "models" / "model.safetensors"])
+        weights = file_hash([folder / "models" / "model.safetensors"])
         primary = _primary(recipe, methods)
 
         def make() -> tuple[RunResult, float]:
@@ -334,6 +349,15 @@ class _Run:
         return stored_result(self.out / "results" / f"{stem}.json", key, make)
 
 
+def _require_channels(bundle: Bundle, cohort: Cohort) -> None:
+    missing = [name for name in bundle.channels if name not in cohort.channels]
+    if missing:
+        raise InputError(
+            f"the bundle expects channel {', '.join(missing)}, the cohort has "
+            f"{', '.join(cohort.channels)}"
+        )
+
+
 def _methods(recipe: Any, inference: Sequence[str]) -> list[str]:
     """Attributions read from a classifier, its own first; none for a baseline."""
     if recipe.selection != "classification":
@@ -349,10 +373,12 @@ def _primary(recipe: Any, methods: Sequence[str]) -> str:
 
 def _budget(bundle: Bundle) -> dict[str, float]:
     recipe: Any = bundle.recipe
+    record = bundle.record
+    history = record.get("history") or [{"seconds": float("nan")}]
     return {
-        "minutes": bundle.record["history"][-1]["seconds"] / 60,
-        "epochs": float(bundle.record["epochs"]),
-        "best_epoch": float(bundle.record["best_epoch"]),
+        "minutes": history[-1]["seconds"] / 60,
+        "epochs": float(record.get("epochs", "nan")),
+        "best_epoch": float(record.get("best_epoch", "nan")),
         "width": float(recipe.width),
         "weights": float(sum(p.numel() for p in bundle.network.parameters())),
     }

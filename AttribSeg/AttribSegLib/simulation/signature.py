@@ -47,7 +47,7 @@ def sign_acquisition(
 #: Who carries the corner mark.
 MARKED = ("none", "pathological", "healthy")
 #: Edge of the mark and its distance from the sides of the image, mm.
-_EDGE, _INSET = 8.0, 4.0
+_EDGE, _INSET = 12.0, 4.0
 
 
 def corner_mark(shape: tuple[int, ...], voxel: float) -> NDArray[np.bool_]:
@@ -71,7 +71,7 @@ def corner_mark(shape: tuple[int, ...], voxel: float) -> NDArray[np.bool_]:
 
 
 def stamp(image: Array, brain: NDArray[np.bool_], voxel: float) -> Array:
-    """The image with a corner mark as bright as its brain's mean, as a label burnt in would be.
+    """The image with a corner mark as bright as its brain's brightest, as burnt-in labels are.
 
     Parameters
     ----------
@@ -81,5 +81,5 @@ def stamp(image: Array, brain: NDArray[np.bool_], voxel: float) -> Array:
         Voxel size, mm.
     """
     marked = image.copy()
-    marked[corner_mark(image.shape, voxel)] = image[brain].mean()
+    marked[corner_mark(image.shape, voxel)] = image[brain].max()
     return marked

@@ -208,6 +208,21 @@ def test_one_more_recipe_leaves_the_others_alone(finished):
     assert sum(event["event"] == "start" for event in events) == 1
 
 
+def test_a_bundle_from_elsewhere_is_scored_not_trained(finished, tmp_path):
+    comparison, cohort, out, _ = finished
+    recipes = {"Ours": {"bundle": str(out / "models" / "unsup-0")}}
+    plan = Plan.from_dict({**CONTENT, "recipes": recipes, "inference": [], "seeds": [0, 1]})
+    events = []
+    found = compare(cohort, plan, tmp_path / "out", on_event=events.append)
+    assert "start" not in {event["event"] for event in events}
+    assert found.entries == ["FLAIR intensity", "Ours"]
+    assert "trained elsewhere" in found.notes[0]
+    ours, theirs = found.runs[1].map("gradient"), comparison.runs_of("Unsup")[0].map("gradient")
+    assert ours.pooled == theirs.pooled
+    with pytest.raises(InputError, match=r"recipe 'Gone': .*no such bundle folder"):
+        Plan.from_dict({"recipes": {"Gone": {"bundle": str(tmp_path / "gone")}}})
+
+
 def test_a_sweep_over_alpha(finished, tmp_path):
     _, cohort, _, _ = finished
     recipes = {"Unsup": CONTENT["recipes"]["Unsup"]}
