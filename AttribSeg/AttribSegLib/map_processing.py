@@ -63,6 +63,24 @@ def times_input(values: NDArray[Any], image: NDArray[Any]) -> NDArray[np.float32
     return (values * image).astype(np.float32)
 
 
+def channels_times_input(channels: NDArray[Any], images: NDArray[Any]) -> NDArray[np.float32]:
+    """Sum over channels of map times intensity, every channel's map with its own channel.
+
+    Parameters
+    ----------
+    channels : ndarray of shape (C, I, J, K) or (1, I, J, K)
+        Maps; a single one for all channels goes with the first.
+    images : ndarray of shape (C, I, J, K)
+
+    Returns
+    -------
+    ndarray of shape (I, J, K)
+    """
+    if len(channels) == len(images):
+        return np.einsum("c...,c...->...", channels, images).astype(np.float32)
+    return times_input(channels.sum(axis=0), images[0])
+
+
 def positive_part(values: NDArray[Any]) -> NDArray[np.float32]:
     """Zero where the map argues for "healthy".
 
@@ -169,9 +187,21 @@ class MapProcessing:
         InputError
             If a width in mm meets a nominal spacing.
         """
-        result = np.asarray(values, dtype=np.float32)
-        if self.times_input:
-            result = times_input(result, image)
+        product = times_input(values, image) if self.times_input else values
+        return self.map_or_product(values, product, brain, geometry)
+
+    def map_or_product(
+        self,
+        values: NDArray[Any],
+        product: NDArray[Any],
+        brain: NDArray[np.bool_],
+        geometry: Geometry,
+    ) -> NDArray[np.float32]:
+        """Post-process a map whose product with the input is at hand.
+
+        See :func:`channels_times_input` and :meth:`map`.
+        """
+        result = np.asarray(product if self.times_input else values, dtype=np.float32)
         if self.positive:
             result = positive_part(result)
         if self.smoothing_mm:

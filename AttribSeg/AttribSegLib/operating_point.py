@@ -17,7 +17,14 @@ from .bundle import ATTRIBUTION, Bundle
 from .cases import CaseLoader, PreparedCase
 from .errors import InputError
 from .inference import Prediction, predict
-from .map_processing import PROCESSED, RAW, MapProcessing, standard_candidates
+from .map_processing import (
+    PROCESSED,
+    RAW,
+    MapProcessing,
+    channels_times_input,
+    standard_candidates,
+    times_input,
+)
 from .metrics.image import auroc
 from .thresholds import (
     Threshold,
@@ -52,13 +59,13 @@ class ValidationMaps:
     Parameters
     ----------
     maps : list of ndarray of shape (I, J, K)
-    images : list of ndarray of shape (I, J, K)
-        First channel, standardised.
+    products : list of ndarray of shape (I, J, K)
+        The same times the input (see :func:`.channels_times_input`).
     cases : list of PreparedCase
     """
 
     maps: list[NDArray[np.float32]]
-    images: list[NDArray[np.float32]]
+    products: list[NDArray[np.float32]]
     cases: list[PreparedCase]
 
     def processed(self, processing: MapProcessing) -> ValidationMaps:
@@ -66,8 +73,8 @@ class ValidationMaps:
         if not processing.changes_map:
             return self
         maps = [
-            processing.map(values, image, case.brain, case.geometry)
-            for values, image, case in zip(self.maps, self.images, self.cases, strict=True)
+            processing.map_or_product(values, product, case.brain, case.geometry)
+            for values, product, case in zip(self.maps, self.products, self.cases, strict=True)
         ]
         return replace(self, maps=maps)
 
@@ -112,12 +119,15 @@ def validation_maps(
     """
     plain = CaseLoader(background=bundle.recipe.background)
     kept = list(validation)
-    found: dict[str, list[NDArray[np.float32]]] = {ATTRIBUTION: [], bundle.intensity_name: []}
+    own, intensity = ValidationMaps([], [], kept), ValidationMaps([], [], kept)
     for case in kept:
-        found[ATTRIBUTION].append(predict(bundle, case.array[None], device=device)[0].attribution)
-        found[bundle.intensity_name].append(_unclipped(plain, case, bundle.recipe.clip))
-    images = [case.array[0] for case in kept]
-    return {name: ValidationMaps(maps, images, kept) for name, maps in found.items()}
+        prediction = predict(bundle, case.array[None], device=device)[0]
+        own.maps.append(prediction.attribution)
+        own.products.append(channels_times_input(prediction.channels, case.array))
+        values = _unclipped(plain, case, bundle.recipe.clip)
+        intensity.maps.append(values)
+        intensity.products.append(times_input(values, case.array[0]))
+    return {ATTRIBUTION: own, bundle.intensity_name: intensity}
 
 
 def choose_operating_point(
@@ -233,11 +243,8 @@ def post_process(
     geometry : Geometry
     """
     values = prediction.attribution
-    if processing.times_input and len(prediction.channels) == len(array) > 1:
-        # Every channel's map goes with its own channel.
-        values = (prediction.channels * array).sum(axis=0)
-        processing = replace(processing, times_input=False)
-    return processing.map(values, array[0], brain, geometry)
+    product = channels_times_input(prediction.channels, array) if processing.times_input else values
+    return processing.map_or_product(values, product, brain, geometry)
 
 
 def _worth(

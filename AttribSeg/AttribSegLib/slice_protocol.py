@@ -15,8 +15,9 @@ import numpy as np
 
 from .cases import SLICE_ORIENTATION
 from .cohort import Case, Cohort, write_cohort
+from .cohort_fingerprint import cohort_fingerprint
 from .errors import InputError
-from .files import make_folder, write_json
+from .files import make_folder, read_json, write_json
 from .image import Geometry, Image
 from .image_io import read_image, write_image
 from .preprocessing.background import brain_from_background
@@ -47,7 +48,7 @@ def central_slices(
         Of volumes, skull-stripped; every pathological case has a lesion mask.
     out : path
         Folder for ``cohort.csv``, the slices and ``protocol.json``. A finished one of the same
-        options is used again.
+        options and cohort (rows and files) is used again; ``cohort.csv`` is written last.
     count : int
         Slices per volume, around the middle of its brain.
     size : int
@@ -76,14 +77,12 @@ def central_slices(
         "size": size,
         "least_lesion": least_lesion,
         "seed": seed,
-        "cohort": cohort.summary(),
+        # Other splits or corrected masks leave the counts as they are.
+        "cohort_fingerprint": cohort_fingerprint(cohort),
     }
     protocol = folder / "protocol.json"
-    if table.is_file() and protocol.is_file():
-        from .files import read_json
-
-        if read_json(protocol) == options:
-            return table
+    if table.is_file() and protocol.is_file() and _agrees(read_json(protocol), options):
+        return table
     table.unlink(missing_ok=True)
     for case in cohort.cases:
         if case.slice is not None:
@@ -93,11 +92,13 @@ def central_slices(
                 f"case {case.case}: no lesion mask; the 2D protocol tells healthy slices from "
                 "pathological ones by it"
             )
+    # One volume at a time: stacks are written as they are, and matched where they lie once the
+    # reference is known.
     rows: list[Case] = []
-    stacks: dict[str, dict[str, Image]] = {}
     for number, case in enumerate(cohort.cases, start=1):
         stack = _stack(case, cohort.channels, count, size)
-        stacks[case.case] = stack
+        for name, image in stack.items():
+            write_image(image, _place(folder, case.case, name))
         rows += _slices(case, stack, folder, cohort.channels, least_lesion)
         if on_event is not None:
             on_event({"event": "slices", "done": number, "total": len(cohort.cases)})
@@ -107,19 +108,35 @@ def central_slices(
     chosen = healthy[int(np.random.default_rng(seed).integers(len(healthy)))]
     volume = chosen.case.rpartition("-")[0]
     reference = {
-        name: image.axial_slice(int(chosen.slice or 0)) for name, image in stacks[volume].items()
+        name: image.axial_slice(int(chosen.slice or 0))
+        for name, image in _written(folder, volume, cohort.channels).items()
     }
     for case in cohort.cases:
-        stack = stacks.pop(case.case)
-        brain = stack["brain"]
+        stack = _written(folder, case.case, cohort.channels)
         for name in cohort.channels:
-            matched = match_histogram(stack[name], brain, reference[name], reference["brain"])
-            write_image(matched, folder / "images" / f"{case.case}_{name}.nii.gz")
-        for name in ("brain", "lesions"):
-            write_image(stack[name], folder / "masks" / f"{case.case}_{name}.nii.gz")
+            matched = match_histogram(
+                stack[name], stack["brain"], reference[name], reference["brain"]
+            )
+            write_image(matched, _place(folder, case.case, name))
+    write_json(protocol, {**options, "cohort": cohort.summary()})
     write_cohort(Cohort(tuple(rows), cohort.channels, str(table)), table)
-    write_json(protocol, options)
     return table
+
+
+def _agrees(found: Any, options: dict[str, Any]) -> bool:
+    """Whether the record of a finished protocol has these options."""
+    return isinstance(found, dict) and all(found.get(k) == v for k, v in options.items())
+
+
+def _place(folder: Path, case: str, name: str) -> Path:
+    """File of a channel or mask."""
+    kind = "masks" if name in ("brain", "lesions") else "images"
+    return folder / kind / f"{case}_{name}.nii.gz"
+
+
+def _written(folder: Path, case: str, channels: tuple[str, ...]) -> dict[str, Image]:
+    """Channels and brain of a stack that was written."""
+    return {name: read_image(_place(folder, case, name)) for name in (*channels, "brain")}
 
 
 def _stack(case: Case, channels: tuple[str, ...], count: int, size: int) -> dict[str, Image]:
@@ -149,7 +166,8 @@ def _stack(case: Case, channels: tuple[str, ...], count: int, size: int) -> dict
     result: dict[str, Image] = {}
     for name, image in images.items():
         background = float(np.median(image.array[~brain.array])) if not brain.array.all() else 0.0
-        result[name] = image.resample(grid, background=background)
+        moved = image.resample(grid, background=background)
+        result[name] = moved.with_array(moved.array.astype(np.float32))
     for name, mask in (("brain", brain), ("lesions", lesions)):
         moved = mask.resample(grid, interpolation="nearest")
         result[name] = moved.with_array(moved.array != 0)
@@ -185,9 +203,9 @@ def _slices(
                 patient=case.patient,
                 label=int(share > 0),
                 split=case.split,
-                channels={c: folder / "images" / f"{case.case}_{c}.nii.gz" for c in channels},
-                brain=folder / "masks" / f"{case.case}_brain.nii.gz",
-                lesions=folder / "masks" / f"{case.case}_lesions.nii.gz",
+                channels={c: _place(folder, case.case, c) for c in channels},
+                brain=_place(folder, case.case, "brain"),
+                lesions=_place(folder, case.case, "lesions"),
                 slice=index,
                 nominal_spacing=case.nominal_spacing,
             )

@@ -42,6 +42,20 @@ EXPLANATIONS = (
 METHODS = (*EXPLANATIONS, *NEEDS_REFERENCES)
 
 
+def require_available(method: str) -> None:
+    """Refuse a method whose optional package is missing, before anything else is done.
+
+    Raises
+    ------
+    InputError
+        Says what to install.
+    """
+    from importlib.util import find_spec
+
+    if method in ("lime", "kernel_shap") and find_spec("captum") is None:
+        raise InputError(f"{method} needs the package captum; pip install attribseg[explain]")
+
+
 def explain(
     method: str,
     network: nn.Module,

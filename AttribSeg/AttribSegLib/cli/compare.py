@@ -49,12 +49,18 @@ def run(args: argparse.Namespace) -> int:
         common = {"augmentation": asdict(NO_AUGMENTATION), **content.get("common", {})}
         content = {**content, "common": common}
     try:
-        plan = Plan.from_dict(content)
+        plan = Plan.from_dict(content, folder=args.recipes.parent)
     except InputError as error:
         raise InputError(f"{args.recipes}: {error}") from error
     if args.threads is not None and args.threads < 1:
         raise InputError(f"--threads {args.threads}: at least 1 was expected")
     cohort = read_cohort(args.cohort, seed=args.seed)
+    cohorts = {}
+    if plan.sweep is not None:
+        cohorts = {
+            name: cohort if path is None else read_cohort(path, seed=args.seed)
+            for name, path in plan.sweep.cohorts.items()
+        }
     import torch
 
     from ..comparison.report import write_comparison
@@ -71,11 +77,15 @@ def run(args: argparse.Namespace) -> int:
         if args.protocol == "2d":
             table = central_slices(cohort, args.out / "protocol-2d", on_event=report)
             cohort = read_cohort(table)
-            description += ", central slices (2D protocol)"
+            description += (
+                ", central slices (2D protocol): whether a slice is healthy is read from its mask, "
+                "so that thresholds by labels rest on masks here, too"
+            )
         comparison = compare(
             cohort,
             plan,
             args.out,
+            sweep_cohorts=cohorts,
             split=args.split,
             device=args.device,
             description=description,

@@ -97,6 +97,18 @@ class ProgressBar:
             rates = f"validation TPR {event['tpr']:.2f} TNR {event['tnr']:.2f}"
         print(f"alpha {event['alpha']:.4g}: {rates}: {verdict}", flush=True)
 
+    def _on_slices(self, event: dict[str, Any]) -> None:
+        self._count("slices", event["done"], event["total"])
+
+    def _on_case(self, event: dict[str, Any]) -> None:
+        self._count("scored", event["done"], None)
+
+    def _count(self, what: str, done: int, total: int | None) -> None:
+        """A counter on terminals."""
+        if sys.stderr.isatty():
+            whole = "" if total is None else f"/{total}"
+            print(f"\r{what} {done}{whole}", end="", file=sys.stderr, flush=True)
+
     def _on_done(self, event: dict[str, Any]) -> None:
         print(f"bundle: {event['bundle']} (weights of epoch {event['best_epoch']})")
 

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
-from ..attribution import METHODS
+from ..attribution import METHODS, require_available
 from ..bundle import load_bundle
 from ..errors import InputError
 from ..operating_point import PROCESSING_RULES, Allowance
 from ..recipes import Recipe, recipe_from_dict
-from ..recipes.options import TrainingOptions
 
-#: Parameters that all recipes may share.
-_COMMON = {item.name for item in fields(TrainingOptions)}
+#: Parameters that all recipes may share: the budget and the images. How a recipe is optimised is
+#: its own affair; a GAN and a classifier need different things.
+_COMMON = (
+    "augmentation",
+    "background",
+    "batch_size",
+    "clip",
+    "epochs",
+    "minutes",
+    "patience",
+    "width",
+)
 
 
 @dataclass(frozen=True)
@@ -27,13 +38,13 @@ class Sweep:
     recipe : str
         Name of the entry whose alpha is varied.
     alphas : tuple of float
-    cohorts : dict of str to str
-        Name of a resolution -> cohort table; an empty path stands for the cohort compared on.
+    cohorts : dict of str to Path
+        Name of a resolution -> cohort table; None stands for the cohort compared on.
     """
 
     recipe: str
     alphas: tuple[float, ...]
-    cohorts: dict[str, str]
+    cohorts: dict[str, Path | None]
 
 
 @dataclass(frozen=True)
@@ -60,8 +71,10 @@ class Plan:
     allowance : Allowance
         False positives on healthy validation images; sets the thresholds.
     sweep : Sweep, optional
-    bundles : dict of str to str
+    bundles : dict of str to Path
         Entries that are bundles trained elsewhere, by their folders.
+    searched : frozenset of str
+        Entries with ``"alpha": "auto"``; see :func:`.train_with_largest_alpha`.
     """
 
     recipes: dict[str, Recipe]
@@ -74,15 +87,22 @@ class Plan:
     examples: int = 4
     allowance: Allowance = field(default_factory=Allowance)
     sweep: Sweep | None = None
-    bundles: dict[str, str] = field(default_factory=dict)
+    bundles: dict[str, Path] = field(default_factory=dict)
+    searched: frozenset[str] = frozenset()
 
     @classmethod
-    def from_dict(cls, content: Any) -> Plan:
+    def from_dict(cls, content: Any, *, folder: Path | None = None) -> Plan:
         """From the content of a JSON file.
 
         ``recipes`` holds parameters of recipes by name; ``common`` those that they share (the
         budget: ``epochs``, ``minutes``, ``width``, ...), where a recipe does not say otherwise. An
         entry ``{"bundle": FOLDER}`` is a bundle that was trained elsewhere.
+
+        Parameters
+        ----------
+        content : mapping
+        folder : Path, optional
+            What paths in it are relative to.
 
         Raises
         ------
@@ -91,12 +111,13 @@ class Plan:
         """
         if not isinstance(content, Mapping) or not isinstance(content.get("recipes"), Mapping):
             raise InputError('a comparison needs "recipes": names, and the parameters of each')
-        known = ({item.name for item in fields(cls)} | {"common"}) - {"bundles"}
+        known = ({item.name for item in fields(cls)} | {"common"}) - {"bundles", "searched"}
         unknown = sorted(set(content) - known)
         if unknown:
             raise InputError(f"{unknown[0]!r} is unknown; known are {', '.join(sorted(known))}")
-        recipes, bundles = _recipes(content["recipes"], content.get("common", {}))
-        entries: dict[str, Any] = {"recipes": recipes, "bundles": bundles}
+        folder = folder or Path()
+        entries = _recipes(content["recipes"], content.get("common", {}), folder)
+        recipes = entries["recipes"]
         for name in ("title", "reference"):
             if name in content:
                 entries[name] = str(content[name])
@@ -107,15 +128,17 @@ class Plan:
         )
         for name, least in (("references", 1), ("examples", 0)):
             value = content.get(name, getattr(cls, name))
-            if not isinstance(value, int) or value < least:
+            if not _whole(value) or value < least:
                 raise InputError(f"{name} {value!r}: a whole number from {least} on was expected")
             entries[name] = value
         entries["allowance"] = _allowance(content.get("allowance", {}))
         reference = entries.setdefault("reference", next(iter(recipes)))
         if reference not in recipes:
             raise InputError(f"reference {reference!r}: one of {', '.join(recipes)} was expected")
-        if content.get("sweep"):
-            entries["sweep"] = _sweep(content["sweep"], recipes)
+        for method in entries["inference"]:
+            require_available(method)
+        if content.get("sweep") is not None:
+            entries["sweep"] = _sweep(content["sweep"], recipes, folder)
         return cls(**entries)
 
 
@@ -128,39 +151,43 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.casefold()).strip("-") or "recipe"
 
 
-def _recipes(content: Mapping[str, Any], common: Any) -> tuple[dict[str, Recipe], dict[str, str]]:
+def _recipes(content: Mapping[str, Any], common: Any, folder: Path) -> dict[str, Any]:
     if not content:
         raise InputError("recipes: at least one was expected")
     if not isinstance(common, Mapping):
         raise InputError(f"common {common!r}: names and values were expected")
-    foreign = sorted(set(common) - _COMMON)
+    foreign = sorted(set(common) - set(_COMMON))
     if foreign:
         raise InputError(
-            f"common: {foreign[0]!r} is not shared by all recipes; these are "
-            f"{', '.join(sorted(_COMMON))}"
+            f"common: {foreign[0]!r} is not shared by all recipes; these are {', '.join(_COMMON)}"
         )
     recipes: dict[str, Recipe] = {}
-    bundles: dict[str, str] = {}
+    bundles: dict[str, Path] = {}
+    searched: set[str] = set()
     files: dict[str, str] = {}
     for name, entry in content.items():
         if not isinstance(entry, Mapping):
             raise InputError(f"recipe {name!r}: its parameters were expected")
         try:
             if set(entry) == {"bundle"}:
-                bundles[name] = str(entry["bundle"])
+                bundles[name] = folder / str(entry["bundle"])
                 recipes[name] = load_bundle(bundles[name]).recipe
-            else:
-                recipes[name] = recipe_from_dict({**common, **entry})
+                continue
+            parameters = {**common, **entry}
+            if parameters.get("alpha") == "auto":
+                del parameters["alpha"]
+                searched.add(name)
+            recipes[name] = recipe_from_dict(parameters)
         except InputError as error:
             raise InputError(f"recipe {name!r}: {error}") from error
         other = files.setdefault(slug(name), name)
         if other != name:
             raise InputError(f"recipes {other!r} and {name!r}: their names are too much alike")
-    return recipes, bundles
+    return {"recipes": recipes, "bundles": bundles, "searched": frozenset(searched)}
 
 
 def _seeds(value: Any) -> tuple[int, ...]:
-    good = isinstance(value, list) and value and all(isinstance(n, int) and n >= 0 for n in value)
+    good = isinstance(value, list) and value and all(_whole(n) and n >= 0 for n in value)
     if not good or len(set(value)) != len(value):
         raise InputError(f"seeds {value!r}: different numbers from 0 on were expected")
     return tuple(value)
@@ -177,15 +204,25 @@ def _choices(
 
 def _allowance(value: Any) -> Allowance:
     try:
-        return Allowance(**{name: float(each) for name, each in dict(value).items()})
+        allowed = {name: float(each) for name, each in dict(value).items()}
+        if not all(math.isfinite(each) and each >= 0 for each in allowed.values()):
+            raise ValueError
+        return Allowance(**allowed)
     except (TypeError, ValueError) as error:
         raise InputError(f'allowance {value!r}: "ml" and "fraction" were expected') from error
 
 
-def _sweep(value: Any, recipes: Mapping[str, Recipe]) -> Sweep:
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _sweep(value: Any, recipes: Mapping[str, Recipe], folder: Path) -> Sweep:
     try:
         alphas = tuple(float(each) for each in value["alphas"])
-        cohorts = {str(k): str(v or "") for k, v in value.get("cohorts", {"": ""}).items()}
+        cohorts = {
+            str(resolution): folder / str(path) if path else None
+            for resolution, path in value.get("cohorts", {"": None}).items()
+        }
         name = str(value["recipe"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
@@ -193,6 +230,8 @@ def _sweep(value: Any, recipes: Mapping[str, Recipe]) -> Sweep:
         ) from error
     if name not in recipes or not hasattr(recipes[name], "alpha"):
         raise InputError(f"sweep: recipe {name!r} is not one of the recipes with an alpha")
-    if not alphas or any(alpha <= 0 for alpha in alphas):
+    if len({slug(resolution) for resolution in cohorts}) < len(cohorts):
+        raise InputError(f"sweep: resolutions {', '.join(cohorts)}: their names are too much alike")
+    if not alphas or not all(math.isfinite(alpha) and alpha > 0 for alpha in alphas):
         raise InputError(f"sweep: alphas {alphas}: positive numbers were expected")
     return Sweep(name, alphas, cohorts)

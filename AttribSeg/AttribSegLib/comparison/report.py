@@ -144,7 +144,8 @@ def _population(comparison: Comparison) -> str:
     return text + (
         f"Lesions are {comparison.prevalence:.3%} of the brain voxels of the masked cases. Raw "
         "maps come first; post-processed ones have tables of their own, the plain intensity "
-        "processed alike. Whatever masks had a part in is called mask-tuned or oracle."
+        "processed alike. Thresholds and post-processing that masks had a part in are called "
+        "mask-tuned or oracle; recipes that learned from masks are named in the notes."
     )
 
 

@@ -84,6 +84,11 @@ class RunResult:
     correlations : dict of str to dict of str to float
         Pearson correlation over the brain between the raw maps of two inference attributions,
         mean over the test cases.
+    completeness : dict of str to float
+        Of integrated gradients: "median_gap", "within_1_percent" (share of cases),
+        "median_evaluations", "most_evaluations".
+    notes : list of str
+        What was left out, and why.
     """
 
     entry: str
@@ -98,6 +103,8 @@ class RunResult:
     patients: list[str]
     maps: list[ScoredMap]
     correlations: dict[str, dict[str, float]] = field(default_factory=dict)
+    completeness: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def map(self, name: str, rule: str = RAW_RULE) -> ScoredMap | None:
         """A map by name and post-processing rule."""

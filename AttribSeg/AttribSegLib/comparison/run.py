@@ -3,32 +3,49 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..attribution import NEEDS_REFERENCES
 from ..bundle import Bundle, load_bundle
-from ..cases import PreparedCase
-from ..cohort import Cohort, read_cohort
+from ..cases import CaseLoader, PreparedCase
+from ..cohort import Cohort
+from ..cohort_fingerprint import cohort_fingerprint, patients_seen
 from ..errors import InputError
 from ..files import make_folder
+from ..inference import Prediction
 from ..provenance import file_hash
 from ..recipes import Recipe
+from ..training.alpha_search import train_with_largest_alpha
 from ..training.distributed import select_device
 from ..training.run import train_bundle
+from .entries import (
+    completeness_of,
+    describe_failure,
+    methods_of,
+    notes_on,
+    prevalence_of,
+    primary_of,
+    require_channels,
+    result_of,
+)
 from .examples import choose_examples, cut_slice, finish_examples, save_example_maps
 from .plan import Plan, slug
-from .results import Comparison, RunResult, SweepPoint
+from .results import Comparison, Example, RunResult, SweepPoint
 from .scoring import Scores, score_maps
 from .sources import IntensityMaps, NetworkMaps, reference_images
-from .store import fingerprint, key_of, stored_result
+from .store import key_of, stored_result
+
+#: What one recipe may fail with while the others go on. Running out of memory, on a processor or
+#: a GPU, is a RuntimeError or a MemoryError.
+_FAILURES = (InputError, RuntimeError, MemoryError)
 
 OnEvent = Callable[[dict[str, Any]], None]
 
 #: Raised whenever stored results would mean something else.
-_RESULTS_VERSION = 1
+_RESULTS_VERSION = 2
 
 
 def compare(
@@ -36,6 +53,7 @@ def compare(
     plan: Plan,
     out: str | Path,
     *,
+    sweep_cohorts: Mapping[str, Cohort] | None = None,
     split: str = "test",
     device: str = "auto",
     description: str = "",
@@ -54,6 +72,8 @@ def compare(
     cohort : Cohort
     plan : Plan
     out : path
+    sweep_cohorts : mapping of str to Cohort, optional
+        Of the resolutions of the plan's sweep.
     split : {"test", "validation"}
         What is reported; thresholds and post-processing come from validation in any case.
     device : {"auto", "cpu", "cuda"}
@@ -62,7 +82,7 @@ def compare(
     on_event : callable, optional
         Receives ``run`` events beside those of the trainings, and ``case`` events.
     should_stop : callable, optional
-        Asked during trainings.
+        Asked during trainings, and before every case that is scored.
 
     Returns
     -------
@@ -77,29 +97,26 @@ def compare(
         When asked to stop; calling again goes on.
     """
     run = _Run(cohort, plan, make_folder(out), split, device, on_event, should_stop)
+    if plan.sweep and set(plan.sweep.cohorts) - set(sweep_cohorts or {}):
+        raise InputError("a cohort for every resolution of the sweep was expected")
     runs = [run.intensity()]
-    notes: list[str] = []
+    failed: list[str] = []
     for name, recipe in plan.recipes.items():
-        if name in plan.bundles:
-            notes.append(
-                f"{name} was trained elsewhere ({plan.bundles[name]}); whether it has seen these "
-                "patients is not known here."
-            )
-        if getattr(recipe, "masked_patients", 0) != 0:
-            limit = recipe.masked_patients
-            whose = "all training patients that have one" if limit is None else f"{limit} patients"
-            notes.append(f"{name} learned from the lesion masks of {whose}; the others did not.")
         for seed in plan.seeds if name not in plan.bundles else plan.seeds[:1]:
             try:
                 runs.append(run.entry(name, recipe, seed))
-            except InputError as error:
-                notes.append(f"{name}, seed {seed}, failed: {error}")
-                run.emit({"event": "failed", "entry": name, "seed": seed, "error": str(error)})
+            except _FAILURES as error:
+                failed.append(f"{name}, seed {seed}, failed: {describe_failure(error)}")
+                run.emit({"event": "failed", "entry": name, "seed": seed, "error": failed[-1]})
     if len(runs) == 1:
-        raise InputError(f"every recipe failed; the first: {notes[0]}")
-    sweep = run.sweep(notes) if plan.sweep else []
+        raise InputError(f"every recipe failed; the first: {failed[0]}")
+    sweep = run.sweep(sweep_cohorts or {}, failed) if plan.sweep else []
     found = {each.entry for each in runs}
-    reference = plan.reference if plan.reference in found else runs[1].entry
+    reference = plan.reference
+    if reference not in found:
+        reference = runs[1].entry
+        failed.append(f"{plan.reference} failed: the tests are against {reference} instead.")
+    notes = [*failed, *notes_on(plan, runs, split)]
     return Comparison(
         title=plan.title,
         description=description,
@@ -136,11 +153,13 @@ class _Run:
         for name, members in ((split, self.test), ("validation", self.validation)):
             if not members:
                 raise InputError(f"{cohort.source}: no case in the {name} split")
-        self.fingerprint = fingerprint(cohort)
+        self.fingerprint = cohort_fingerprint(cohort)
         self.prevalence = float("nan")
         first = next(iter(plan.recipes.values()))
         self.background = first.background
-        self.examples = choose_examples(self.test, plan.examples, background=self.background)
+        self.examples: dict[str, Example] = {}
+        if plan.examples:
+            self.examples = choose_examples(self.test, plan.examples, background=self.background)
 
     def counts(self, masked: int) -> dict[str, int]:
         """Cases of the reported split."""
@@ -156,12 +175,11 @@ class _Run:
     def intensity(self) -> RunResult:
         """The plain intensity of the first channel."""
         source = IntensityMaps(self.cohort.channels[0], background=self.background)
+        name = source.names[0]
 
         def make() -> tuple[RunResult, float]:
             scores = self._score(source, "intensity", self.cohort, self.background, 0.0)
-            return self._result(scores, source.names[0], 0, "intensity", source.names[0]), (
-                _prevalence(scores)
-            )
+            return result_of(scores, name, 0, "intensity", name), prevalence_of(scores)
 
         result, self.prevalence = self._stored("intensity", "", self.cohort, [], make)
         return result
@@ -171,39 +189,50 @@ class _Run:
         self.emit({"event": "run", "entry": name, "seed": seed})
         stem = f"{slug(name)}-{seed}"
         if name in self.plan.bundles:
-            folder = Path(self.plan.bundles[name])
+            folder = self.plan.bundles[name]
             bundle = load_bundle(folder)
-            _require_channels(bundle, self.cohort)
+            require_channels(bundle, self.cohort)
         else:
             folder = self._model(stem)
-            bundle = self._train(self.cohort, recipe, stem, seed)
-        methods = _methods(recipe, self.plan.inference)
+            bundle = self._train(self.cohort, recipe, stem, seed, search=name in self.plan.searched)
+        seen = patients_seen(bundle.record, self.test)
+        if seen and self.split == "test":
+            raise InputError(
+                f"{folder}: was trained or validated on {len(seen)} of these patients, such as "
+                f"{seen[0]}"
+            )
+        methods = methods_of(recipe, self.plan.inference)
         weights = file_hash([folder / "models" / "model.safetensors"])
-        primary = _primary(recipe, methods)
+        primary = primary_of(recipe, methods)
 
         def make() -> tuple[RunResult, float]:
             source = self._source(bundle, methods, self.cohort, seed)
+            first = CaseLoader(background=recipe.background, clip=recipe.clip)(self.validation[0])
+            left_out = source.leave_out_failing(first, primary=primary)
             scores = self._score(source, stem, self.cohort, recipe.background, recipe.clip, primary)
             kind = "classifier" if methods else "baseline"
-            result = self._result(scores, name, seed, kind, primary, recipe, bundle)
-            return result, _prevalence(scores)
+            result = result_of(scores, name, seed, kind, primary, recipe, bundle)
+            return dataclasses.replace(
+                result, completeness=completeness_of(source), notes=left_out
+            ), prevalence_of(scores)
 
         return self._stored(stem, weights, self.cohort, methods, make)[0]
 
-    def sweep(self, notes: list[str]) -> list[SweepPoint]:
+    def sweep(self, cohorts: Mapping[str, Cohort], failed: list[str]) -> list[SweepPoint]:
         """Trainings with several alphas, on several resolutions."""
         assert self.plan.sweep is not None  # the caller has looked
         points = []
         recipe = self.plan.recipes[self.plan.sweep.recipe]
-        for resolution, path in self.plan.sweep.cohorts.items():
-            cohort = read_cohort(path) if path else self.cohort
+        for resolution in self.plan.sweep.cohorts:
+            cohort = cohorts[resolution]
             for alpha in self.plan.sweep.alphas:
                 varied = dataclasses.replace(recipe, alpha=alpha)  # type: ignore[type-var]  # a dataclass with an alpha
                 for seed in self.plan.seeds:
                     try:
                         points.append(self._point(cohort, varied, resolution, alpha, seed))
-                    except InputError as error:
-                        notes.append(f"alpha {alpha:g} on {resolution}, seed {seed}: {error}")
+                    except _FAILURES as error:
+                        reason = describe_failure(error)
+                        failed.append(f"alpha {alpha:g} on {resolution}, seed {seed}: {reason}")
         return points
 
     def _point(
@@ -211,15 +240,20 @@ class _Run:
     ) -> SweepPoint:
         stem = f"sweep-{slug(resolution)}-{alpha:g}-{seed}"
         self.emit({"event": "run", "entry": f"alpha {alpha:g}, {resolution}", "seed": seed})
-        bundle = self._train(cohort, recipe, stem, seed)
-        primary = _primary(recipe, _methods(recipe, ()))
-        weights = file_hash([self._model(stem) / "models" / "model.safetensors"])
+        assert self.plan.sweep is not None  # the caller has looked
+        model = stem
+        entry = self.plan.sweep.recipe
+        if recipe == self.plan.recipes[entry] and cohort is self.cohort:
+            model = f"{slug(entry)}-{seed}"  # trained already
+        bundle = self._train(cohort, recipe, model, seed)
+        primary = primary_of(recipe, methods_of(recipe, ()))
+        weights = file_hash([self._model(model) / "models" / "model.safetensors"])
 
         def make() -> tuple[RunResult, float]:
             source = self._source(bundle, [primary], cohort, seed)
             scores = self._score(source, stem, cohort, recipe.background, recipe.clip, rules=())
-            result = self._result(scores, stem, seed, "classifier", primary, recipe, bundle)
-            return result, _prevalence(scores)
+            result = result_of(scores, stem, seed, "classifier", primary, recipe, bundle)
+            return result, prevalence_of(scores)
 
         result = self._stored(stem, weights, cohort, [primary], make)[0]
         found = result.map(primary)
@@ -244,8 +278,10 @@ class _Run:
     def _model(self, stem: str) -> Path:
         return self.out / "models" / stem
 
-    def _train(self, cohort: Cohort, recipe: Recipe, stem: str, seed: int) -> Bundle:
-        return train_bundle(
+    def _train(
+        self, cohort: Cohort, recipe: Recipe, stem: str, seed: int, *, search: bool = False
+    ) -> Bundle:
+        return (train_with_largest_alpha if search else train_bundle)(
             cohort,
             recipe,
             self._model(stem),
@@ -279,9 +315,10 @@ class _Run:
     ) -> Scores:
         kept: dict[str, Any] = {}
 
-        def keep(case: PreparedCase, maps: dict[str, Any]) -> None:
+        def keep(case: PreparedCase, maps: dict[str, Prediction]) -> None:
             if case.case.case in self.examples:
-                kept[case.case.case] = cut_slice(maps[primary or source.names[0]], case)
+                values = maps[primary or source.names[0]].attribution
+                kept[case.case.case] = cut_slice(values, case)
 
         scores = score_maps(
             source,
@@ -294,37 +331,11 @@ class _Run:
             split=self.split,
             on_case=keep,
             on_event=self.emit,
+            should_stop=self.should_stop,
         )
         make_folder(self.out / "results")
         save_example_maps(self.out / "results" / f"{stem}.npz", kept)
         return scores
-
-    def _result(
-        self,
-        scores: Scores,
-        name: str,
-        seed: int,
-        kind: str,
-        primary: str,
-        recipe: Any = None,
-        bundle: Bundle | None = None,
-    ) -> RunResult:
-        constraint = getattr(recipe, "constraint", "") if kind == "classifier" else ""
-        image = {} if bundle is None else {n: e.value for n, e in scores.evaluation.image.items()}
-        return RunResult(
-            entry=name,
-            seed=seed,
-            kind=kind,
-            constraint=constraint,
-            attribution=recipe.attribution if constraint not in ("", "none") else "",
-            primary=primary,
-            budget={} if bundle is None else _budget(bundle),
-            image=image,
-            cases=scores.cases,
-            patients=scores.patients,
-            maps=scores.maps,
-            correlations=scores.correlations,
-        )
 
     def _stored(
         self,
@@ -338,7 +349,7 @@ class _Run:
             results=_RESULTS_VERSION,
             version=__version__,
             weights=weights,
-            cohort=self.fingerprint if cohort is self.cohort else fingerprint(cohort),
+            cohort=self.fingerprint if cohort is self.cohort else cohort_fingerprint(cohort),
             split=self.split,
             methods=list(methods),
             rules=list(self.plan.post_processing),
@@ -347,43 +358,3 @@ class _Run:
             examples=sorted(self.examples),
         )
         return stored_result(self.out / "results" / f"{stem}.json", key, make)
-
-
-def _require_channels(bundle: Bundle, cohort: Cohort) -> None:
-    missing = [name for name in bundle.channels if name not in cohort.channels]
-    if missing:
-        raise InputError(
-            f"the bundle expects channel {', '.join(missing)}, the cohort has "
-            f"{', '.join(cohort.channels)}"
-        )
-
-
-def _methods(recipe: Any, inference: Sequence[str]) -> list[str]:
-    """Attributions read from a classifier, its own first; none for a baseline."""
-    if recipe.selection != "classification":
-        return []
-    own = recipe.explanation if recipe.constraint in ("none",) else recipe.attribution
-    return list(dict.fromkeys((own, *inference)))
-
-
-def _primary(recipe: Any, methods: Sequence[str]) -> str:
-    """The map that stands for a recipe: by the attribution its constraint is put on."""
-    return methods[0] if methods else recipe.map_name
-
-
-def _budget(bundle: Bundle) -> dict[str, float]:
-    recipe: Any = bundle.recipe
-    record = bundle.record
-    history = record.get("history") or [{"seconds": float("nan")}]
-    return {
-        "minutes": history[-1]["seconds"] / 60,
-        "epochs": float(record.get("epochs", "nan")),
-        "best_epoch": float(record.get("best_epoch", "nan")),
-        "width": float(recipe.width),
-        "weights": float(sum(p.numel() for p in bundle.network.parameters())),
-    }
-
-
-def _prevalence(scores: Scores) -> float:
-    populations = scores.evaluation.populations
-    return next(iter(populations.values())).prevalence if populations else float("nan")

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from ..cases import PreparedCase, iterate_cases
 from ..cohort import Case
+from ..errors import Cancelled
 from ..evaluation import ALL_CASES, PATHOLOGICAL, EvaluatedCase, Evaluation, evaluate
-from ..map_processing import RAW, MapProcessing
+from ..inference import Prediction
+from ..map_processing import RAW, MapProcessing, channels_times_input
 from ..metrics.voxel import dice, pearson_correlation
-from ..operating_point import Allowance, ValidationMaps, choose_processing
+from ..operating_point import Allowance, ValidationMaps, choose_processing, post_process
 from ..thresholds import Threshold
 from .results import CASE_METRICS, POOLED_METRICS, RAW_RULE, ScoredMap
 from .sources import MapSource
@@ -74,8 +76,9 @@ def score_maps(
     rules: Sequence[str] = (),
     allowance: Allowance | None = None,
     split: str = "test",
-    on_case: Callable[[PreparedCase, dict[str, NDArray[np.float32]]], None] | None = None,
+    on_case: Callable[[PreparedCase, dict[str, Prediction]], None] | None = None,
     on_event: Callable[[dict[str, Any]], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Scores:
     """Choose thresholds on validation cases, score on test cases.
 
@@ -94,36 +97,49 @@ def score_maps(
         Receives every test case with its raw maps.
     on_event : callable, optional
         Receives ``case`` events.
+    should_stop : callable, optional
+        Asked before every case.
 
     Returns
     -------
     Scores
         Raw maps first.
+
+    Raises
+    ------
+    Cancelled
+        When asked to stop.
     """
+    stop = should_stop or (lambda: False)
     prepared = list(iterate_cases(validation, background=background, clip=clip))
-    chosen = _variants(source, prepared, rules, allowance or Allowance())
+    chosen = _variants(source, prepared, rules, allowance or Allowance(), stop)
     del prepared
     tallies = {variant.key: _Tally() for variant in chosen}
     correlations: dict[tuple[str, str], list[float]] = defaultdict(list)
 
     def evaluated() -> Iterator[EvaluatedCase]:
         prepared = iterate_cases(test, background=background, clip=clip)
-        for case, logit, raw in _with_maps(source, prepared):
+        for case, found in _with_maps(source, prepared, source.names, stop):
             if on_case is not None:
-                on_case(case, raw)
+                on_case(case, found)
             maps: dict[str, NDArray[Any]] = {}
             for variant in chosen:
-                maps[variant.key] = variant.processing.map(
-                    raw[variant.name], case.array[0], case.brain, case.geometry
+                maps[variant.key] = post_process(
+                    found[variant.name],
+                    variant.processing,
+                    source.array(case),
+                    case.brain,
+                    case.geometry,
                 )
                 _count(tallies[variant.key], variant, maps[variant.key], case)
-            _correlate(correlations, raw, case.brain)
+            _correlate(correlations, found, case.brain)
+            first = found[source.names[0]]
             yield EvaluatedCase(
                 case=case.case.case,
                 patient=case.case.patient,
                 label=case.case.label,
-                probability=float(1 / (1 + np.exp(-np.clip(logit, -700, 700)))),
-                logit=logit,
+                probability=first.probability,
+                logit=first.logit,
                 maps=maps,
                 brain=case.brain,
                 lesions=case.lesions,
@@ -154,33 +170,41 @@ def score_maps(
 
 
 def _with_maps(
-    source: MapSource, cases: Iterator[PreparedCase]
-) -> Iterator[tuple[PreparedCase, float, dict[str, NDArray[np.float32]]]]:
-    """Every case with its logit and maps."""
+    source: MapSource,
+    cases: Iterator[PreparedCase],
+    names: Sequence[str],
+    should_stop: Callable[[], bool],
+) -> Iterator[tuple[PreparedCase, dict[str, Prediction]]]:
+    """Every case with its maps."""
     while chunk := list(itertools.islice(cases, source.at_once)):
-        for case, (logit, maps) in zip(chunk, source.maps(chunk), strict=True):
-            yield case, logit, maps
+        if should_stop():
+            raise Cancelled("what is trained and scored is kept; the same command goes on")
+        yield from zip(chunk, source.maps(chunk, names), strict=True)
 
 
 def _variants(
-    source: MapSource, prepared: list[PreparedCase], rules: Sequence[str], allowance: Allowance
+    source: MapSource,
+    prepared: list[PreparedCase],
+    rules: Sequence[str],
+    allowance: Allowance,
+    should_stop: Callable[[], bool],
 ) -> list[_Variant]:
     """Raw maps first, then those of each rule, from validation cases."""
-    maps: dict[str, list[NDArray[np.float32]]] = {name: [] for name in source.names}
-    for _, _, found in _with_maps(source, iter(prepared)):
-        for name, values in found.items():
-            maps[name].append(values)
-    images = [case.array[0] for case in prepared]
     masked = any(c.case.label and c.lesions is not None and c.lesions.any() for c in prepared)
-    result: list[_Variant] = []
-    for rule in (RAW_RULE, *rules):
-        for name in source.names:
-            raw = ValidationMaps(maps[name], images, prepared)
+    by_rule: dict[str, list[_Variant]] = {rule: [] for rule in (RAW_RULE, *rules)}
+    for name in source.names:  # one kind of map at a time: whole volumes are large
+        raw = ValidationMaps([], [], prepared)
+        for case, found in _with_maps(source, iter(prepared), [name], should_stop):
+            raw.maps.append(found[name].attribution)
+            if rules:
+                array = source.array(case)
+                raw.products.append(channels_times_input(found[name].channels, array))
+        for rule, variants in by_rule.items():
             if rule == "masks" and not masked:
                 continue
             chosen = RAW if rule == RAW_RULE else choose_processing(raw, allowance, rule=rule)
             processed = raw.processed(chosen)
-            result.append(
+            variants.append(
                 _Variant(
                     name,
                     rule,
@@ -190,7 +214,7 @@ def _variants(
                     _bins(raw) if rule == RAW_RULE else None,
                 )
             )
-    return result
+    return [variant for variants in by_rule.values() for variant in variants]
 
 
 def _bins(maps: ValidationMaps) -> NDArray[np.float64]:
@@ -231,9 +255,10 @@ def _count(tally: _Tally, variant: _Variant, values: NDArray[Any], case: Prepare
 
 def _correlate(
     found: dict[tuple[str, str], list[float]],
-    maps: dict[str, NDArray[np.float32]],
+    predictions: dict[str, Prediction],
     brain: NDArray[np.bool_],
 ) -> None:
+    maps = {name: prediction.attribution for name, prediction in predictions.items()}
     names = list(maps)
     for place, a in enumerate(names):
         for b in names[place:]:

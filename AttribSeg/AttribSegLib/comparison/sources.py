@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from ..assessment import predict_case
 from ..attribution import NEEDS_REFERENCES, explain
+from ..attribution.integrated_gradients import integrated_gradients_with_report
 from ..bundle import Bundle
 from ..cases import CaseLoader, PreparedCase
 from ..constraints import scale_attribution
+from ..errors import InputError
 from ..image import Image
-from ..inference import Explain, predict
+from ..inference import Explain, Prediction, predict
 
 #: What keeps hundreds of cases affordable. Where F(x) - F(x') is next to nothing, completeness to
 #: 1 % of it takes hundreds of evaluations.
@@ -26,10 +28,6 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-#: Logit of a case, and its maps by name.
-CaseMaps = tuple[float, dict[str, NDArray[np.float32]]]
-
-
 class MapSource(Protocol):
     """Maps of prepared cases, on their own grids."""
 
@@ -38,8 +36,14 @@ class MapSource(Protocol):
     #: Cases that are best given together.
     at_once: int
 
-    def maps(self, cases: Sequence[PreparedCase]) -> list[CaseMaps]:
-        """Logit and maps of every case."""
+    def maps(
+        self, cases: Sequence[PreparedCase], names: Sequence[str]
+    ) -> list[dict[str, Prediction]]:
+        """Predictions of every case, by the name of the map."""
+        ...
+
+    def array(self, case: PreparedCase) -> NDArray[np.float32]:
+        """Channels (C, I, J, K) of a case that go with the channels of its maps."""
         ...
 
 
@@ -54,9 +58,16 @@ class IntensityMaps:
         self.names, self.at_once = (f"{channel} intensity",), 1
         self._load = CaseLoader(background=background)
 
-    def maps(self, cases: Sequence[PreparedCase]) -> list[CaseMaps]:
+    def maps(
+        self, cases: Sequence[PreparedCase], names: Sequence[str]
+    ) -> list[dict[str, Prediction]]:
         """Intensity standardised over the brain, never clipped; there is no logit."""
-        return [(0.0, {self.names[0]: self._load(case.case).array[0]}) for case in cases]
+        images = [self._load(case.case).array[:1] for case in cases]
+        return [{name: Prediction.of(0.0, image) for name in names} for image in images]
+
+    def array(self, case: PreparedCase) -> NDArray[np.float32]:
+        """First channel."""
+        return case.array[:1]
 
 
 class NetworkMaps:
@@ -82,45 +93,94 @@ class NetworkMaps:
     ) -> None:
         self.bundle, self.device = bundle, device
         self.at_once = _SLICES_AT_ONCE if bundle.dimensions == 2 else 1
+        #: Gap and evaluations of every integrated gradient.
+        self.completeness: list[tuple[float, int]] = []
         self._ways: dict[str, Explain | None] = {}
         for method in methods:
-            needs = method in NEEDS_REFERENCES
-            self._ways[method] = partial(_read, method, references if needs else None)
+            images = references if method in NEEDS_REFERENCES else None
+            self._ways[method] = partial(_read, method, images, self.completeness)
         if not methods:
             self._ways[getattr(bundle.recipe, "map_name", "map")] = None
-        self.names = tuple(self._ways)
 
-    def maps(self, cases: Sequence[PreparedCase]) -> list[CaseMaps]:
-        """Logits and combined maps."""
-        arrays = []
-        for case in cases:
-            order = [list(case.case.channels).index(name) for name in self.bundle.channels]
-            arrays.append(case.array[order])
-        found: list[dict[str, NDArray[np.float32]]] = [{} for _ in cases]
-        logits = [0.0] * len(cases)
-        for name, way in self._ways.items():
-            options: dict[str, Any] = {"device": self.device, "explain": way}
-            if self.at_once > 1:
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the maps, in the order of the tables."""
+        return tuple(self._ways)
+
+    def leave_out_failing(self, case: PreparedCase, *, primary: str) -> list[str]:
+        """Try every attribution on a case, and leave out those that do not work on this network.
+
+        Parameters
+        ----------
+        case : PreparedCase
+        primary : str
+            Must work.
+
+        Returns
+        -------
+        list of str
+            What was left out and why.
+
+        Raises
+        ------
+        InputError
+            If the primary map fails.
+        """
+        reasons = []
+        for name in self.names:
+            try:
+                self.maps([case], [name])
+            except InputError as error:
+                if name == primary:
+                    raise
+                reasons.append(f"{name} is left out: {error}")
+                del self._ways[name]
+        self.completeness.clear()
+        return reasons
+
+    def maps(
+        self, cases: Sequence[PreparedCase], names: Sequence[str]
+    ) -> list[dict[str, Prediction]]:
+        """Predictions by the named attributions."""
+        found: list[dict[str, Prediction]] = [{} for _ in cases]
+        arrays = [self.array(case) for case in cases]
+        for name in names:
+            options: dict[str, Any] = {"device": self.device, "explain": self._ways[name]}
+            if self.at_once > 1 and len(cases) > 1:
                 predictions = predict(self.bundle, np.stack(arrays), **options)
             else:
                 predictions = [
                     predict_case(self.bundle, case, array, **options)
                     for case, array in zip(cases, arrays, strict=True)
                 ]
-            for number, prediction in enumerate(predictions):
-                found[number][name] = prediction.attribution
-                logits[number] = prediction.logit
-        return list(zip(logits, found, strict=True))
+            for each, prediction in zip(found, predictions, strict=True):
+                each[name] = prediction
+        return found
+
+    def array(self, case: PreparedCase) -> NDArray[np.float32]:
+        """Channels in the bundle's order."""
+        return case.array[[list(case.case.channels).index(name) for name in self.bundle.channels]]
 
 
 def _read(
-    method: str, references: NDArray[np.float32] | None, network: Any, x: Any
+    method: str,
+    references: NDArray[np.float32] | None,
+    completeness: list[tuple[float, int]],
+    network: Any,
+    x: Any,
 ) -> tuple[Any, Any]:
     """Logits and maps by one attribution, scaled as the recipe scales its own."""
     import torch
 
-    images = None if references is None else torch.from_numpy(references)
-    logits, maps = explain(method, network, x, references=images, **_OPTIONS.get(method, {}))
+    options = _OPTIONS.get(method, {})
+    if method == "integrated_gradients":
+        maps, report = integrated_gradients_with_report(network, x, local=True, **options)
+        completeness += zip(report.gap, report.evaluations, strict=True)
+        with torch.no_grad():
+            logits = network(x)
+    else:
+        images = None if references is None else torch.from_numpy(references)
+        logits, maps = explain(method, network, x, references=images, **options)
     return logits, scale_attribution(maps, "voxels")
 
 

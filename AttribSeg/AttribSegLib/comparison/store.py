@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..cohort import Cohort
 from ..files import read_json, write_json
 from .results import RunResult
 
@@ -26,7 +25,8 @@ def stored_result(
         Names all that the result depends on; see :func:`key_of`.
     make : callable
     """
-    if path.is_file():
+    # The example slices lie beside it.
+    if path.is_file() and path.with_suffix(".npz").is_file():
         content = read_json(path)
         if isinstance(content, dict) and content.get("key") == key:
             result = RunResult.from_dict(_with_nan(content["result"]))
@@ -39,23 +39,6 @@ def stored_result(
 def key_of(**facts: Any) -> str:
     """Hash of plain values."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def fingerprint(cohort: Cohort) -> str:
-    """The table's rows, and size and time of every file in it."""
-    facts: list[Any] = []
-    for case in cohort.cases:
-        files = [*case.channels.values(), case.brain, case.lesions]
-        stats = [None if f is None else _stamp(f) for f in files]
-        facts.append([case.case, case.patient, case.label, case.split, case.slice, stats])
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-
-
-def _stamp(path: Path) -> list[Any]:
-    if not path.exists():
-        return [path.name]
-    found = path.stat()
-    return [path.name, found.st_size, found.st_mtime_ns]
 
 
 def _with_nan(value: Any) -> Any:

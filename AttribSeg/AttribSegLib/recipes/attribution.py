@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..attribution import EXPLANATIONS, LOSS_ATTRIBUTIONS, explain
+from ..attribution import EXPLANATIONS, LOSS_ATTRIBUTIONS, explain, require_available
 from ..attribution.expected_gradients import expected_gradients
 from ..attribution.gradient import score_and_gradient
 from ..attribution.integrated_expected_gradients import ZERO_PROBABILITY
@@ -29,6 +29,7 @@ from ..constraints import (
 )
 from ..errors import InputError
 from ..networks import NETWORKS, build_network, is_known
+from ..networks.batch_statistics import running_statistics_kept, uses_batch_statistics
 from . import Batch, BatchLoss, register
 from .options import TrainingOptions
 
@@ -50,7 +51,8 @@ class AttributionRecipe(TrainingOptions):
     network : str
         See :mod:`AttribSegLib.networks`.
     constraint : {"unsup", "sup", "unsup_tv", "erion", "ross", "none"}
-        "unsup" and "ross" look at healthy images; "sup" at these and at pathological images whose
+        "unsup" and "ross" look at healthy images (with scaled maps "ross" is a mean over voxels
+        instead of the published sum); "sup" at these and at pathological images whose
         lesions are drawn; "unsup_tv" is "unsup" with the total variation of the same maps;
         "erion" is the total variation of the maps of all images, whatever their label.
     attribution : {"gradient", "integrated_gradients", "expected_gradients", \
@@ -158,16 +160,11 @@ class AttributionRecipe(TrainingOptions):
         self, *, in_channels: int, dimensions: int, size: tuple[int, ...] | None = None
     ) -> nn.Module:
         """Untrained network; warns where batch statistics and the constraint meet."""
-        if self.norm == "batch" and self.constraint != "none":
-            warnings.warn(
-                "batch norm mixes images: a healthy image's attribution then depends on its "
-                "neighbours in the batch; instance norm does not",
-                stacklevel=2,
-            )
+        require_available(self.explanation)
         options: dict[str, Any] = {}
         if self.network == "patchgan":
             options = {"filters": self.filters, "strides": self.strides}
-        return build_network(
+        network = build_network(
             self.network,
             dimensions=dimensions,
             in_channels=in_channels,
@@ -176,6 +173,13 @@ class AttributionRecipe(TrainingOptions):
             activation=self.activation,
             **options,
         )
+        if self.constraint != "none" and uses_batch_statistics(network):
+            warnings.warn(
+                "batch norm mixes images: a healthy image's attribution then depends on its "
+                "neighbours in the batch; instance norm does not",
+                stacklevel=2,
+            )
+        return network
 
     def batch_loss(
         self, network: nn.Module, batch: Batch, *, mixed_precision: bool = False
@@ -184,7 +188,8 @@ class AttributionRecipe(TrainingOptions):
 
         Only the images that the constraint looks at carry the graph of their attributions; the
         others go through the network apart. Batch statistics do not allow that: with batch norm
-        the whole batch is one forward pass.
+        the whole batch is one forward pass, and points on the way from a reference, which are not
+        images of the data, do not move its running averages.
 
         Parameters
         ----------
@@ -252,18 +257,19 @@ class AttributionRecipe(TrainingOptions):
             references = batch.references if self.needs_references else torch.zeros_like(images)
             assert references is not None  # the trainer asked `needs_references`
             probability = {"expected_gradients": 0.0, "integrated_gradients": 1.0}
-            maps = expected_gradients(
-                network,
-                images[chosen],
-                references=references,
-                samples=1,
-                zero_probability=probability.get(self.attribution, self.zero_probability),
-                local=True,
-                seed=batch.seed,
-                differentiable=True,
-            )
+            with running_statistics_kept(network):
+                maps = expected_gradients(
+                    network,
+                    images[chosen],
+                    references=references,
+                    samples=1,
+                    zero_probability=probability.get(self.attribution, self.zero_probability),
+                    local=True,
+                    seed=batch.seed,
+                    differentiable=True,
+                )
             return logits, maps
-        if self.norm == "batch":
+        if uses_batch_statistics(network):
             logits, maps = score_and_gradient(network, images, differentiable=True)
             return logits, maps[chosen]
         constrained, maps = score_and_gradient(network, images[chosen], differentiable=True)
@@ -285,7 +291,9 @@ class AttributionRecipe(TrainingOptions):
         if self.constraint == "erion":
             return total_variation(maps, brain)
         if self.constraint == "ross":
-            return ross(maps, brain)
+            value = ross(maps, brain)
+            # Scaled maps are of order one on any grid: their sum of squares is not, the mean is.
+            return value if self.alpha_scale == "raw" else value / maps[0].numel()
         value = unsup(maps, brain)
         if self.constraint == "unsup_tv":
             value = value + self.tv_weight * total_variation(maps, brain)

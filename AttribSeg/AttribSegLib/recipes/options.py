@@ -38,7 +38,8 @@ class TrainingOptions:
     patience : int
         Stop after this many epochs whose validation is worse than the best; 0 never stops.
     minutes : float
-        No epoch begins after so much time; 0 for no such limit.
+        No epoch begins after so much time, once there are weights to keep (see ``first_epoch``);
+        0 for no such limit. Schedules still follow the epochs.
     background, clip : float
         Value outside the brain, and limit of intensities, after standardisation; a clip of 0
         stands for none. About -3 is where the signal of a standardised brain is zero.

@@ -47,11 +47,11 @@ def sign_acquisition(
 #: Who carries the corner mark.
 MARKED = ("none", "pathological", "healthy")
 #: Edge of the mark and its distance from the sides of the image, mm.
-_EDGE, _INSET = 12.0, 4.0
+_EDGE, _INSET = 12.0, 30.0
 
 
 def corner_mark(shape: tuple[int, ...], voxel: float) -> NDArray[np.bool_]:
-    """Where a small cube is stamped into the right, posterior, inferior corner of the image.
+    """Where a small cube is stamped beside the brain, in its right, posterior, inferior corner.
 
     Parameters
     ----------

@@ -11,6 +11,7 @@ from typing import Any
 from ..bundle import Bundle, is_bundle, load_bundle, save_bundle
 from ..cases import PreparedCase, common_grid, crop_to_brains, load_cases
 from ..cohort import Case, Cohort
+from ..cohort_fingerprint import cohort_fingerprint, patient_marks
 from ..errors import InputError
 from ..files import make_folder
 from ..image import Geometry
@@ -28,6 +29,9 @@ _SELECTIONS = {
     "classification": "class-weighted validation accuracy, then AUROC, then the later",
     "reconstruction": "lowest mean score of healthy validation images, then the later",
 }
+
+#: Splits that a bundle is made from; test cases are never read and need not exist.
+_SEEN = ("train", "validation")
 
 
 def train_bundle(
@@ -56,7 +60,8 @@ def train_bundle(
     seed : int
     device : {"auto", "cpu", "cuda"}
     resume : bool
-        Go on from the last checkpoint in ``out``.
+        Go on from the last checkpoint in ``out``; a finished bundle is given back where recipe,
+        seed and the cases to train and validate on (rows and files) are still the same.
     overwrite : bool
         Replace a bundle that is already there.
     allowance : Allowance, optional
@@ -80,7 +85,8 @@ def train_bundle(
         finished = load_bundle(folder)
         if not _made_by(finished, recipe, seed, cohort):
             raise InputError(
-                f"{folder}: a finished bundle of another recipe, seed or cohort; give another --out"
+                f"{folder}: a finished bundle of another recipe, seed or cohort (splits and files "
+                "count too); give another --out, or --overwrite instead of --resume to replace it"
             )
         if on_event:
             best = finished.record.get("best_epoch")
@@ -96,13 +102,15 @@ def train_bundle(
     for what, amount in (("mL", allowance.ml), ("of the brain", allowance.fraction)):
         if not (math.isfinite(amount) and amount >= 0):
             raise InputError(f"allowed false positives {amount} {what}: at least 0 was expected")
-    splits = {name: cohort.in_split(name) for name in ("train", "validation")}
+    splits = {name: cohort.in_split(name) for name in _SEEN}
     for name, members in splits.items():
         if {case.label for case in members} != {0, 1}:
             raise InputError(
                 f"{cohort.source}: the {name} split needs healthy and pathological cases; add "
                 "some or leave the split column empty"
             )
+    # Before anything is read: what changes from now on is not what the bundle was made from.
+    made_from = cohort_fingerprint(cohort, _SEEN)
     chosen_device = select_device(device)
     with joined(chosen_device) as process:
         emit: OnEvent = on_event if on_event and process.leads else lambda event: None
@@ -160,6 +168,10 @@ def train_bundle(
                     device=chosen_device.type,
                     processes=process.world,
                     cohort=cohort.summary(),
+                    cohort_fingerprint=made_from,
+                    training_patients=patient_marks(
+                        case for members in splits.values() for case in members
+                    ),
                     epochs=len(result.history),
                     best_epoch=result.best_epoch,
                     selection=_SELECTIONS[recipe.selection],
@@ -198,11 +210,12 @@ def _made_by(bundle: Bundle, recipe: Recipe, seed: int, cohort: Cohort) -> bool:
     def facts(summary: dict[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in summary.items() if key != "source"}
 
-    return (
-        bundle.recipe.to_dict() == recipe.to_dict()
-        and bundle.record.get("seed") == seed
-        and facts(bundle.record.get("cohort", {})) == facts(cohort.summary())
-    )
+    if bundle.recipe.to_dict() != recipe.to_dict() or bundle.record.get("seed") != seed:
+        return False
+    if made_from := bundle.record.get("cohort_fingerprint"):
+        return bool(made_from == cohort_fingerprint(cohort, _SEEN))
+    # Older bundles know no more of their cohort than its counts.
+    return facts(bundle.record.get("cohort", {})) == facts(cohort.summary())
 
 
 def _check_allowance(

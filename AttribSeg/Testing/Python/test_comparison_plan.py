@@ -33,7 +33,7 @@ def test_everything_that_a_file_may_say():
     assert plan.inference == ("gradient", "lrp_epsilon")
     assert (plan.allowance.ml, plan.allowance.fraction) == (2.0, 0.005)
     assert plan.sweep is not None
-    assert plan.sweep.cohorts == {"2 mm": ""}
+    assert plan.sweep.cohorts == {"2 mm": None}
     assert plan.sweep.alphas == (0.1, 1.0)
 
 
@@ -49,6 +49,15 @@ def test_everything_that_a_file_may_say():
         ({"recipes": RECIPES, "budget": 1}, "'budget' is unknown"),
         ({"recipes": RECIPES, "seeds": [1, 1]}, "different numbers"),
         ({"recipes": RECIPES, "seeds": 3}, "different numbers"),
+        ({"recipes": RECIPES, "seeds": [True]}, "different numbers"),
+        ({"recipes": RECIPES, "references": True}, "references True"),
+        ({"recipes": RECIPES, "allowance": {"ml": float("nan")}}, "allowance"),
+        ({"recipes": RECIPES, "sweep": {}}, "were expected"),
+        ({"recipes": RECIPES, "common": {"learning_rate": 1}}, "'learning_rate' is not shared"),
+        (
+            {"recipes": RECIPES, "sweep": {"recipe": "Unsup, G", "alphas": [float("nan")]}},
+            "positive",
+        ),
         ({"recipes": RECIPES, "inference": ["grad"]}, "inference"),
         ({"recipes": RECIPES, "post_processing": ["none"]}, "post_processing"),
         ({"recipes": RECIPES, "reference": "B"}, "reference 'B'"),
@@ -62,6 +71,19 @@ def test_everything_that_a_file_may_say():
 def test_faults_are_named(content, message):
     with pytest.raises(InputError, match=message):
         Plan.from_dict(content)
+
+
+def test_paths_are_relative_to_the_file(tmp_path):
+    sweep = {"recipe": "Unsup, G", "alphas": [1], "cohorts": {"1 mm": "a/cohort.csv"}}
+    plan = Plan.from_dict({"recipes": RECIPES, "sweep": sweep}, folder=tmp_path)
+    assert plan.sweep is not None
+    assert plan.sweep.cohorts == {"1 mm": tmp_path / "a" / "cohort.csv"}
+
+
+def test_alpha_may_be_searched():
+    plan = Plan.from_dict({"recipes": {"A": {"alpha": "auto"}, "B": {"alpha": 2}}})
+    assert plan.searched == {"A"}
+    assert plan.recipes["B"].alpha == 2
 
 
 def test_slugs_fit_into_file_names():

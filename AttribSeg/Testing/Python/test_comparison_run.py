@@ -138,8 +138,8 @@ def test_expected_gradients_correlations_and_average_precision_by_hand(finished)
     source = NetworkMaps(bundle, methods, references=references)
     correlations, scores, truth = [], [], []
     for case in load_cases(cohort.in_split("test")):
-        ((_, maps),) = source.maps([case])
-        a, b = (maps[name][case.brain] for name in methods)
+        (maps,) = source.maps([case], methods)
+        a, b = (maps[name].attribution[case.brain] for name in methods)
         correlations.append(pearson_correlation(a, b))
         if case.case.label:
             scores.append(a)
@@ -230,7 +230,9 @@ def test_a_sweep_over_alpha(finished, tmp_path):
     plan = Plan.from_dict(
         {**CONTENT, "recipes": recipes, "inference": [], "post_processing": [], "sweep": sweep}
     )
-    found = compare(cohort, plan, tmp_path / "out")
+    with pytest.raises(InputError, match="every resolution"):
+        compare(cohort, plan, tmp_path / "out")
+    found = compare(cohort, plan, tmp_path / "out", sweep_cohorts={"4 mm": cohort})
     assert [(p.resolution, p.alpha) for p in found.sweep] == [("4 mm", 0.01), ("4 mm", 1.0)]
     bundle = load_bundle(tmp_path / "out" / "models" / "sweep-4-mm-1-0")
     assert bundle.recipe.alpha == 1.0

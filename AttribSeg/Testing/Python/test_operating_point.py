@@ -14,7 +14,7 @@ from AttribSegLib.image import Geometry, Image
 from AttribSegLib.image_io import read_image
 from AttribSegLib.inference import Prediction, predict_volume
 from AttribSegLib.lesions import label_lesions
-from AttribSegLib.map_processing import RAW, MapProcessing, smooth
+from AttribSegLib.map_processing import RAW, MapProcessing, smooth, times_input
 from AttribSegLib.operating_point import (
     Allowance,
     ValidationMaps,
@@ -59,7 +59,7 @@ def prepared(number, *, masks=True, geometry=GRID, channels=1):
 def planted(kind, *, count=6, **options):
     """Maps in which a candidate is better than the raw map by construction."""
     cases = [prepared(number, **options) for number in range(count)]
-    maps, images = [], []
+    maps, products = [], []
     for number, case in enumerate(cases):
         rng = np.random.default_rng(100 + number)
         lesion = np.zeros(SIZE)
@@ -76,8 +76,8 @@ def planted(kind, *, count=6, **options):
             image = rng.choice([-1.0, 1.0], size=SIZE).astype(np.float32)
             values = np.where(lesion > 0, image, rng.choice([-1.0, 1.0], size=SIZE))
         maps.append(values.astype(np.float32))
-        images.append(image)
-    return ValidationMaps(maps, images, cases)
+        products.append(times_input(values, image))
+    return ValidationMaps(maps, products, cases)
 
 
 @pytest.mark.parametrize("rule", ["labels", "masks"])
@@ -368,6 +368,22 @@ def test_a_real_network_gives_a_map_per_channel(tiny_bundle):
     found = post_process(prediction, processing, array, brain(), GRID)
     by_hand = smooth((prediction.channels * array).sum(0), brain(), (1.0,) * 3)
     np.testing.assert_allclose(found, by_hand, atol=1e-5 * np.abs(by_hand).max())
+
+
+def test_two_channels_get_the_volume_they_were_promised(tiny_bundle):
+    """The threshold of map times input is chosen on the very maps it is applied to."""
+    bundle = empty(bundle_of(tiny_bundle, channels=("FLAIR", "T1"), real=True))
+    validation = [prepared(number, channels=2) for number in range(6)]
+    processing = MapProcessing(times_input=True)
+    choose_operating_point(bundle, validation, allowance=ALLOWED, processing=processing)
+    threshold = bundle.detection_threshold
+    volumes = []
+    for case in validation:
+        if case.case.label == 0:
+            prediction = predict_volume(bundle, case.array, case.brain, case.geometry)
+            values = post_process(prediction, processing, case.array, case.brain, case.geometry)
+            volumes.append(threshold.mask(values[case.brain]).sum() * GRID.voxel_volume_ml)
+    assert np.mean(volumes) == pytest.approx(threshold.detail["reached_ml"])
 
 
 def test_a_combined_map_goes_with_the_first_channel():

@@ -90,7 +90,8 @@ def plain_penalty(constraint, maps, lesions, brain=None, tv_weight=0.3):
     if constraint == "sup":
         target = lesions.to(maps).expand_as(maps)
     if constraint == "ross":
-        return (maps * inside).square().sum() / len(maps)
+        # Of scaled maps, the mean over voxels instead of the sum.
+        return (maps * inside).square().sum() / len(maps) / maps[0].numel()
     variation = 0.0
     for axis in range(2, maps.ndim):
         length = maps.shape[axis] - 1
@@ -272,6 +273,39 @@ def test_batch_norm_works_with_all(constraint, attribution):
     loss.total.backward()
     assert torch.isfinite(loss.total)
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("attribution", LOSS_ATTRIBUTIONS)
+def test_a_registered_network_with_batch_norm_sees_whole_batches_of_images(attribution):
+    """Whatever the recipe's norm says; points between images do not count as images."""
+    from AttribSegLib.networks import register_network
+
+    seen = []
+
+    @register_network("with-batch-norm")
+    def make(*, dimensions, in_channels, **options):
+        norm = torch.nn.BatchNorm2d(3)
+        norm.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+        return torch.nn.Sequential(
+            torch.nn.Conv2d(in_channels, 3, 3),
+            norm,
+            torch.nn.Softplus(),
+            torch.nn.AdaptiveAvgPool2d(1),
+            torch.nn.Flatten(),
+            torch.nn.Linear(3, 1),
+        )
+
+    recipe = recipe_of("unsup", attribution, network="with-batch-norm")
+    with pytest.warns(UserWarning, match="batch norm mixes images"):
+        network, batch = problem(recipe)
+    recipe.batch_loss(network, batch).total.backward()
+    assert seen == ([6] if attribution == "gradient" else [6, 3])
+    (norm,) = (m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    assert norm.momentum == 0.1
+    assert int(norm.num_batches_tracked) == 1
+    images = torch.cat([batch.healthy, batch.pathological])
+    mean = network.body[0](images).mean(dim=(0, 2, 3))
+    torch.testing.assert_close(norm.running_mean, 0.1 * mean)
 
 
 @pytest.mark.parametrize("attribution", LOSS_ATTRIBUTIONS)

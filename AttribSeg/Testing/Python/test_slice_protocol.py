@@ -1,13 +1,18 @@
 import csv
+import gc
+import os
+import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from AttribSegLib.cases import load_cases
 from AttribSegLib.cohort import read_cohort
 from AttribSegLib.errors import InputError
+from AttribSegLib.files import write_json
 from AttribSegLib.image import Geometry, Image
 from AttribSegLib.image_io import read_image, write_image
-from AttribSegLib.slice_protocol import central_slices
+from AttribSegLib.slice_protocol import _stack, central_slices
 
 SIZE = (30, 36, 24)
 
@@ -109,6 +114,88 @@ def test_a_finished_protocol_is_used_again(tmp_path):
     assert table.stat().st_mtime_ns == before
     central_slices(cohort, tmp_path / "out", size=40)
     assert table.stat().st_mtime_ns != before
+
+
+def patients_by_split(table):
+    rows = list(csv.DictReader(table.open()))
+    return {row["patient"]: row["split"] for row in rows}
+
+
+def test_other_splits_of_the_same_counts_make_another_table(tmp_path):
+    cohort = volumes(tmp_path / "in")
+    table = central_slices(cohort, tmp_path / "out", size=48)
+    assert patients_by_split(table)["p0"] == "train"
+    swapped = {"p0": "test", "p2": "train"}
+    other = replace(
+        cohort,
+        cases=tuple(
+            replace(case, split=swapped.get(case.patient, case.split)) for case in cohort.cases
+        ),
+    )
+    assert other.summary() == cohort.summary()
+    assert central_slices(other, tmp_path / "out", size=48) == table
+    found = patients_by_split(table)
+    assert (found["p0"], found["p2"]) == ("test", "train")
+
+
+def test_a_corrected_mask_makes_another_table(tmp_path):
+    cohort = volumes(tmp_path / "in")
+    table = central_slices(cohort, tmp_path / "out", size=48)
+    path = cohort.cases[1].lesions
+    mask = read_image(path)
+    write_image(mask.with_array(np.zeros_like(mask.array)), path)
+    central_slices(cohort, tmp_path / "out", size=48)
+    labels = [row["label"] for row in csv.DictReader(table.open()) if row["patient"] == "p1"]
+    assert labels == ["0"] * 10
+
+
+def test_a_table_of_an_older_version_is_made_again(tmp_path):
+    cohort = volumes(tmp_path / "in")
+    table = central_slices(cohort, tmp_path / "out", size=48)
+    options = {"count": 10, "size": 48, "least_lesion": 0.001, "seed": 0}
+    write_json(tmp_path / "out" / "protocol.json", {**options, "cohort": cohort.summary()})
+    os.utime(table, ns=(0, 0))
+    central_slices(cohort, tmp_path / "out", size=48)
+    assert table.stat().st_mtime_ns > 0
+
+
+def test_one_volume_is_held_at_a_time(tmp_path, monkeypatch):
+    cohort = volumes(tmp_path / "in")
+    alive = weakref.WeakSet()
+    most = []
+
+    class Stack(dict):
+        __hash__ = object.__hash__
+
+    def counted(*args):
+        stack = Stack(_stack(*args))
+        alive.add(stack)
+        gc.collect()
+        most.append(len(alive))
+        return stack
+
+    monkeypatch.setattr("AttribSegLib.slice_protocol._stack", counted)
+    central_slices(cohort, tmp_path / "out", size=48)
+    # The one just made, and the last one until its name is given to it.
+    assert max(most) <= 2
+
+
+def test_no_table_is_left_by_a_failure(tmp_path, monkeypatch):
+    cohort = volumes(tmp_path / "in")
+    table = central_slices(cohort, tmp_path / "out", size=48)
+
+    def fails(*args):
+        raise InputError("cannot be matched")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("AttribSegLib.slice_protocol.match_histogram", fails)
+        with pytest.raises(InputError, match="cannot be matched"):
+            central_slices(cohort, tmp_path / "out", size=40)
+    assert not table.exists()
+    # The images that were left are not mistaken for matched ones.
+    central_slices(cohort, tmp_path / "out", size=48)
+    image = read_image(tmp_path / "out" / "images" / "c0_FLAIR.nii.gz")
+    assert image.geometry.size == (48, 48, 10)
 
 
 def test_refusals(tmp_path, small_cohort):

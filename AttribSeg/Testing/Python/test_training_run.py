@@ -1,4 +1,7 @@
+import csv
 import json
+import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -6,7 +9,11 @@ import pytest
 import torch
 from AttribSegLib.bundle import load_bundle
 from AttribSegLib.cases import load_cases
+from AttribSegLib.cohort import read_cohort
+from AttribSegLib.cohort_fingerprint import cohort_fingerprint, patients_seen
 from AttribSegLib.errors import Cancelled, InputError
+from AttribSegLib.files import read_json, write_json
+from AttribSegLib.image_io import read_image, write_image
 from AttribSegLib.inference import predict
 from AttribSegLib.operating_point import Allowance
 from AttribSegLib.recipes.attribution import AttributionRecipe
@@ -150,6 +157,87 @@ def test_resuming_a_finished_bundle_gives_it_back(tmp_path, small_cohort):
     with pytest.raises(InputError, match="another recipe, seed or cohort"):
         train(cohort, out, seed=5, resume=True)
     fewer = cohort.select(lambda case: case.case not in ("train0", "test1"))
+    with pytest.raises(InputError, match="another recipe, seed or cohort"):
+        train(fewer, out, resume=True)
+
+
+def test_a_bundle_names_what_it_was_made_from(tmp_path, small_cohort):
+    cohort = small_cohort(write_test=False)
+    train(cohort, tmp_path / "out")
+    record = load_bundle(tmp_path / "out").record
+    assert record["cohort_fingerprint"] == cohort_fingerprint(cohort, ("train", "validation"))
+    names = {"train": 8, "validation": 4}
+    patients = [f"p{n}{i}" for n, c in names.items() for i in range(c)]
+    # Their names are not passed on.
+    assert len(record["training_patients"]) == len(patients)
+    assert not set(patients) & set(record["training_patients"])
+    assert patients_seen(record, cohort.in_split("test")) == []
+    assert patients_seen(record, cohort.cases) == patients
+
+
+def test_a_bundle_of_other_splits_is_not_given_back(tmp_path, small_cohort):
+    """The same counts: patients of the first training would be test patients of the second."""
+    small_cohort(train=12, validation=6, test=6)
+    table = tmp_path / "cohort" / "cohort.csv"
+    rows = list(csv.DictReader(table.open()))
+    lines = [",".join(f"{row[name]}" for name in row if name != "split") for row in rows]
+    header = ",".join(name for name in rows[0] if name != "split")
+    table.write_text("\n".join([header, *lines]) + "\n")
+    first, second = (read_cohort(table, seed=seed, check_images=False) for seed in (0, 1))
+    assert first.summary() == second.summary()
+    made = train(first, tmp_path / "out")
+    assert patients_seen(made.record, second.in_split("test"))
+    with pytest.raises(InputError, match="give another --out, or --overwrite"):
+        train(second, tmp_path / "out", resume=True)
+    train(second, tmp_path / "out", overwrite=True)
+    again = load_bundle(tmp_path / "out").record
+    assert patients_seen(again, second.in_split("test")) == []
+
+
+def correct_mask(cohort):
+    path = next(case.lesions for case in cohort.in_split("validation") if case.lesions)
+    mask = read_image(path)
+    array = mask.array.copy()
+    array[tuple(np.argwhere(array)[0])] = 0
+    write_image(mask.with_array(array), path)
+
+
+def touch_image(cohort):
+    path = cohort.in_split("train")[0].channels["FLAIR"]
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1_000_000_000))
+
+
+@pytest.mark.parametrize("change", [correct_mask, touch_image])
+def test_a_bundle_of_other_files_is_not_given_back(tmp_path, small_cohort, change):
+    cohort, out = small_cohort(), tmp_path / "out"
+    train(cohort, out)
+    change(cohort)
+    with pytest.raises(InputError, match="another recipe, seed or cohort"):
+        train(cohort, out, resume=True)
+
+
+def test_test_cases_and_folders_do_not_count(tmp_path, small_cohort):
+    out = tmp_path / "out"
+    train(small_cohort(), out)
+    before = (out / "config.json").read_bytes()
+    shutil.move(tmp_path / "cohort", tmp_path / "elsewhere")
+    moved = read_cohort(tmp_path / "elsewhere" / "cohort.csv", check_images=False)
+    for case in moved.in_split("test"):
+        case.channels["FLAIR"].unlink()
+    train(moved, out, resume=True)
+    assert (out / "config.json").read_bytes() == before
+
+
+def test_bundles_of_older_versions_go_by_the_counts(tmp_path, small_cohort):
+    cohort, out = small_cohort(), tmp_path / "out"
+    train(cohort, out)
+    config = read_json(out / "config.json")
+    for name in ("cohort_fingerprint", "training_patients"):
+        del config["record"][name]
+    write_json(out / "config.json", config)
+    touch_image(cohort)
+    assert train(cohort, out, resume=True).record["seed"] == 0
+    fewer = cohort.select(lambda case: case.case != "test1")
     with pytest.raises(InputError, match="another recipe, seed or cohort"):
         train(fewer, out, resume=True)
 
