@@ -36,8 +36,8 @@ def draw_auprc(comparison: Comparison, path: Path) -> Picture:
             x = place + (slot - (len(names) - 1) / 2) * width
             hatch = "///" if colour != "0.6" and slot >= len(COLOURS) else None
             axis.bar(x, found.mean, 0.92 * width, color=colour, hatch=hatch, edgecolor="white")
-            seeds = [m.pooled.get("auprc", math.nan) for r in comparison.runs_of(entry)
-                     if (m := pick(r)) is not None]  # fmt: skip
+            picked = [pick(run) for run in comparison.runs_of(entry)]
+            seeds = [m.pooled.get("auprc", math.nan) for m in picked if m is not None]
             if len(seeds) > 1:
                 axis.plot([x] * len(seeds), seeds, "o", color="0.1", markersize=3, zorder=3)
     for entry in plain:
@@ -67,13 +67,17 @@ def _bar_legend(figure: Figure, names: list[str], *, baselines: bool, plain: lis
 
     count = len(COLOURS)
     handles: list[Any] = [
-        Patch(facecolor=COLOURS[i % count], edgecolor="white", label=shown(name),
-              hatch="///" if i >= count else None)
+        Patch(
+            facecolor=COLOURS[i % count],
+            edgecolor="white",
+            label=shown(name),
+            hatch="///" if i >= count else None,
+        )
         for i, name in enumerate(names)
-    ]  # fmt: skip
+    ]
     if baselines:
         handles.append(Patch(facecolor="0.6", label="baseline, its own map"))
     dashes = (0, (3, 1.5))
     handles += [Line2D([], [], color=INTENSITY, ls=dashes, label=shown(name)) for name in plain]
     handles.append(Line2D([], [], color=CHANCE, ls=":", label="chance"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False, fontsize=9.5)
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=9)

@@ -328,8 +328,7 @@ def test_the_constraint_alone_moves_the_weights(constraint, attribution):
 @pytest.mark.parametrize("attribution", LOSS_ATTRIBUTIONS)
 @pytest.mark.parametrize("constraint", CONSTRAINED)
 def test_training_lowers_the_constraint(constraint, attribution):
-    alpha = {"ross": 1e-3}.get(constraint, 1.0)
-    recipe = recipe_of(constraint, attribution, alpha=alpha)
+    recipe = recipe_of(constraint, attribution, alpha=1.0)
     network, batch = problem(recipe, seed=1)
 
     def mean_penalty():
