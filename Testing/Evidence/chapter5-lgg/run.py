@@ -19,7 +19,7 @@ from lgg_cohort import convert  # noqa: E402
 from study import attribseg, data_folder  # noqa: E402
 
 #: What is kept of the comparison beside this file.
-KEPT = ("*.png", "*.csv", "comparison.json", "index.html")
+KEPT = ("*.png", "table_*.csv")
 
 
 def main() -> None:
