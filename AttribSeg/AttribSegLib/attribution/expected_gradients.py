@@ -21,6 +21,7 @@ def expected_gradients(
     zero_probability: float = 0.0,
     local: bool = False,
     seed: int = 0,
+    common_draws: bool = True,
     memory: int = DEFAULT_MEMORY,
     differentiable: bool = False,
 ) -> torch.Tensor:
@@ -46,8 +47,10 @@ def expected_gradients(
     local : bool
         Mean gradient, not multiplied by x - x'.
     seed : int
-        Of the draws, which are made on the CPU and alike on every device. All images share them,
-        except in the differentiable form.
+        Of the draws, which are made on the CPU and alike on every device.
+    common_draws : bool
+        All images share their draws, so that a map does not depend on the images beside it. In
+        training every image has draws of its own.
     memory : int
         Bytes that samples evaluated at once may take.
     differentiable : bool
@@ -81,9 +84,7 @@ def expected_gradients(
         )
     count = len(x)
     generator = torch.Generator().manual_seed(seed)
-    # In training every image has its own draw; a map to be looked at must not depend on the
-    # images beside it.
-    shape = (count if differentiable else 1, samples)
+    shape = (1 if common_draws else count, samples)
     index = torch.randint(len(references), shape, generator=generator).expand(count, -1)
     zero = (torch.rand(shape, generator=generator) < zero_probability).expand(count, -1)
     offsets = torch.rand(shape, generator=generator, dtype=torch.float64).expand(count, -1)

@@ -21,6 +21,7 @@ def integrated_expected_gradients(
     zero_probability: float = ZERO_PROBABILITY,
     local: bool = False,
     seed: int = 0,
+    common_draws: bool = True,
     memory: int = DEFAULT_MEMORY,
     differentiable: bool = False,
 ) -> torch.Tensor:
@@ -34,7 +35,7 @@ def integrated_expected_gradients(
 
     Parameters
     ----------
-    score, x, references, samples, local, seed, memory, differentiable
+    score, x, references, samples, local, seed, common_draws, memory, differentiable
         As for :func:`.expected_gradients`.
     zero_probability : float
         :math:`p_0`; 0 gives expected gradients, 1 integrated gradients.
@@ -51,6 +52,7 @@ def integrated_expected_gradients(
         zero_probability=zero_probability,
         local=local,
         seed=seed,
+        common_draws=common_draws,
         memory=memory,
         differentiable=differentiable,
     )

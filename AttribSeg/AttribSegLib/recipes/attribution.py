@@ -266,6 +266,7 @@ class AttributionRecipe(TrainingOptions):
                     zero_probability=probability.get(self.attribution, self.zero_probability),
                     local=True,
                     seed=batch.seed,
+                    common_draws=False,
                     differentiable=True,
                 )
             return logits, maps

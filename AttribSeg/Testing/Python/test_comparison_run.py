@@ -277,7 +277,7 @@ def test_command_line(finished, tmp_path, capsys):
     file.write_text(json.dumps(CONTENT))
     assert main(["compare", cohort.source, "--recipes", str(file), "--out", str(out)]) == 0
     assert "index.html" in capsys.readouterr().out
-    page = (out / "index.html").read_text()
+    page = (out / "index.html").read_text(encoding="utf-8")
     assert "Unsup EG" in page
     file.write_text(json.dumps({**CONTENT, "seeds": "x"}))
     assert main(["compare", cohort.source, "--recipes", str(file), "--out", str(out)]) == 2
@@ -287,7 +287,7 @@ def test_command_line(finished, tmp_path, capsys):
 def test_report_of_a_real_comparison(finished, tmp_path):
     comparison, _, _, _ = finished
     written = write_comparison(comparison, tmp_path)
-    text = written["markdown"].read_text()
+    text = written["markdown"].read_text(encoding="utf-8")
     assert text.index("Raw") < text.index("ost-process")
     for name in comparison.entries:
         assert name in text

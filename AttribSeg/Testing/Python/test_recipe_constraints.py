@@ -77,6 +77,7 @@ def maps_of(recipe, network, batch, images):
         zero_probability=PROBABILITY[recipe.attribution],
         local=True,
         seed=SEED,
+        common_draws=False,
         differentiable=True,
     )
 
