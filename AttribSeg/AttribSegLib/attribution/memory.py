@@ -10,6 +10,8 @@ import torch
 #: Bytes that the batched steps of an attribution may take, unless said otherwise. On processors
 #: larger batches are slower: their activations no longer stay in the cache.
 DEFAULT_MEMORY = 2**28
+#: On a processor no more is used at once, whatever the budget (see above).
+_PROCESSOR_MEMORY = 2**27
 #: More at once gains nothing.
 _LARGEST_BATCH = 64
 #: A backward pass holds gradients beside the activations that were saved for it.
@@ -38,6 +40,8 @@ def batch_within(
         At least 1: a single image is never refused.
     """
     each = max(bytes_for_gradient(score, x), 1)
+    if x.device.type == "cpu":
+        memory = min(memory, _PROCESSOR_MEMORY)
     return int(max(1, min(_LARGEST_BATCH, memory // each)))
 
 
