@@ -82,9 +82,6 @@ def test_frozen_weights_stay_frozen(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_image_equals_itself_in_a_batch(method):
-    """But for what draws at random for every image."""
-    if method in NEEDS_REFERENCES:
-        pytest.skip("every image has draws of its own")
     network, x = network_of(2, norm="none").eval(), images_of(2, 2)
     options = options_of(method, 2)
     together = explain(method, network, x, **options)[1]
