@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
+from . import require_available
 from .memory import DEFAULT_MEMORY, batch_within
 from .supervoxels import supervoxels
 
@@ -105,12 +106,7 @@ def by_supervoxels(
     ``explainer`` makes Captum's object from the score; the other parameters, the result and the
     errors are those of :func:`lime`.
     """
-    try:
-        import captum.attr  # noqa: F401  (optional, so asked for before any work is done)
-    except ImportError as error:
-        raise InputError(
-            f"{method} needs the package captum: pip install attribseg[explain]"
-        ) from error
+    require_available(method)
     if samples < 2:
         raise InputError(f"samples {samples}: at least 2 were expected")
     x = x.detach()

@@ -84,14 +84,17 @@ def cut_slice(
 
 def save_example_maps(path: Path, maps: dict[str, NDArray[np.float32]]) -> None:
     """Keep the slices of one run, so that a resumed comparison can draw them."""
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **maps)  # type: ignore[arg-type]  # names are cases
+    from safetensors.numpy import save
+
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(maps))
 
 
 def load_example_maps(path: Path) -> dict[str, NDArray[np.float32]]:
     """Inverse of :func:`save_example_maps`."""
-    with np.load(path, allow_pickle=False) as content:
-        return {name: content[name] for name in content.files}
+    from safetensors.numpy import load
+
+    return load(path.read_bytes())
 
 
 def finish_examples(

@@ -226,7 +226,7 @@ class _Run:
         for resolution in self.plan.sweep.cohorts:
             cohort = cohorts[resolution]
             for alpha in self.plan.sweep.alphas:
-                varied = dataclasses.replace(recipe, alpha=alpha)  # type: ignore[type-var]  # a dataclass with an alpha
+                varied = recipe.varied(alpha=alpha)
                 for seed in self.plan.seeds:
                     try:
                         points.append(self._point(cohort, varied, resolution, alpha, seed))
@@ -273,7 +273,7 @@ class _Run:
     def stored_maps(self, run: RunResult) -> Path:
         """File with the example slices of a run."""
         stem = "intensity" if run.kind == "intensity" else f"{slug(run.entry)}-{run.seed}"
-        return self.out / "results" / f"{stem}.npz"
+        return self.out / "results" / f"{stem}.safetensors"
 
     def _model(self, stem: str) -> Path:
         return self.out / "models" / stem
@@ -334,7 +334,7 @@ class _Run:
             should_stop=self.should_stop,
         )
         make_folder(self.out / "results")
-        save_example_maps(self.out / "results" / f"{stem}.npz", kept)
+        save_example_maps(self.out / "results" / f"{stem}.safetensors", kept)
         return scores
 
     def _stored(

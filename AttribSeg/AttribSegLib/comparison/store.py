@@ -26,7 +26,7 @@ def stored_result(
     make : callable
     """
     # The example slices lie beside it.
-    if path.is_file() and path.with_suffix(".npz").is_file():
+    if path.is_file() and path.with_suffix(".safetensors").is_file():
         content = read_json(path)
         if isinstance(content, dict) and content.get("key") == key:
             result = RunResult.from_dict(_with_nan(content["result"]))

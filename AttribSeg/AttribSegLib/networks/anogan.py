@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import nn
@@ -88,14 +89,11 @@ class AnoGAN(ReconstructionNetwork):
 
     Parameters
     ----------
-    dimensions, in_channels, size, background
-        See :class:`.ReconstructionNetwork`.
-    channels, strides : sequences of int
-        Filters and stride of every convolution of critic and encoder; mirrored in the generator.
-    latent : int
-        Length of the latent vector.
     kappa : float
         Weight of the feature residual.
+    **layout
+        Parameters of :class:`.ReconstructionNetwork`; the convolutions are those of critic and
+        encoder, mirrored in the generator.
 
     Raises
     ------
@@ -108,39 +106,20 @@ class AnoGAN(ReconstructionNetwork):
        adversarial networks", Medical Image Analysis 54:30-44, 2019.
     """
 
-    def __init__(
-        self,
-        *,
-        dimensions: int,
-        in_channels: int,
-        size: Sequence[int],
-        channels: Sequence[int] = (32, 64, 128, 128, 256),
-        strides: Sequence[int] = (2, 2, 2, 2, 2),
-        latent: int = 64,
-        kappa: float = 1.0,
-        background: float = 0.0,
-    ) -> None:
-        super().__init__(
-            dimensions=dimensions,
-            in_channels=in_channels,
-            size=size,
-            strides=strides,
-            background=background,
-        )
-        if len(channels) != len(strides) or min(channels) < 1:
-            raise InputError(f"channels {tuple(channels)}: {len(strides)} positive numbers")
-        if latent < 1:
-            raise InputError(f"latent {latent}: at least 1 was expected")
+    def __init__(self, *, kappa: float = 1.0, **layout: Any) -> None:
+        super().__init__(**layout)
         if not (math.isfinite(kappa) and kappa >= 0):
             raise InputError(f"kappa {kappa}: a number of at least 0 was expected")
-        self.latent, self.kappa = latent, float(kappa)
-        widths = [in_channels, *channels]
-        coarse = (channels[-1], *self.coarse_size)
-        self.generator = _generator(widths[::-1], strides[::-1], latent, coarse)
+        self.kappa = float(kappa)
+        widths, strides = [self.in_channels, *self.channels], self.strides
+        coarse = (self.channels[-1], *self.coarse_size)
+        self.generator = _generator(widths[::-1], strides[::-1], self.latent, coarse)
         # Without normalisation, which would make the penalty on each image's slope meaningless
         # (batch norm) or hide intensities from the critic (instance norm).
-        self.critic = _Head(_convolutions(dimensions, widths, strides, norm=False), coarse, 1)
-        self.encoder = _Head(_convolutions(dimensions, widths, strides, norm=True), coarse, latent)
+        plain = _convolutions(self.dimensions, widths, strides, norm=False)
+        normed = _convolutions(self.dimensions, widths, strides, norm=True)
+        self.critic = _Head(plain, coarse, 1)
+        self.encoder = _Head(normed, coarse, self.latent)
 
     def criticise(self, padded: torch.Tensor) -> torch.Tensor:
         """The critic's values (B,) of padded images: high for real ones."""

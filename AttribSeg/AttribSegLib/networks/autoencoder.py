@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..errors import InputError
 from .reconstruction import ReconstructionNetwork
 from .twice import use_twice_layers
 
@@ -29,12 +27,8 @@ class Autoencoder(ReconstructionNetwork):
 
     Parameters
     ----------
-    dimensions, in_channels, size, background
-        See :class:`.ReconstructionNetwork`.
-    channels, strides : sequences of int
-        Filters and stride of every convolution of the encoder; mirrored in the decoder.
-    latent : int
-        Length of the latent vector.
+    **layout
+        Parameters of :class:`.ReconstructionNetwork`.
 
     Raises
     ------
@@ -47,41 +41,24 @@ class Autoencoder(ReconstructionNetwork):
        a comparative study", Medical Image Analysis 69:101952, 2021.
     """
 
-    def __init__(
-        self,
-        *,
-        dimensions: int,
-        in_channels: int,
-        size: Sequence[int],
-        channels: Sequence[int] = (32, 64, 128, 128, 256),
-        strides: Sequence[int] = (2, 2, 2, 2, 2),
-        latent: int = 64,
-        background: float = 0.0,
-    ) -> None:
-        super().__init__(
-            dimensions=dimensions,
-            in_channels=in_channels,
-            size=size,
-            strides=strides,
-            background=background,
-        )
-        _check_layers(channels, strides, latent)
+    def __init__(self, **layout: Any) -> None:
+        super().__init__(**layout)
         from monai.networks.nets import AutoEncoder
 
         self.net = AutoEncoder(
-            dimensions,
-            in_channels,
-            in_channels,
-            channels,
-            strides,
+            self.dimensions,
+            self.in_channels,
+            self.in_channels,
+            self.channels,
+            self.strides,
             act=_ACTIVATION,
             norm=_NORM,
         )
-        coarse = (channels[-1], *self.coarse_size)
+        coarse = (self.channels[-1], *self.coarse_size)
         self.net.intermediate = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(math.prod(coarse), latent),
-            nn.Linear(latent, math.prod(coarse)),
+            nn.Linear(math.prod(coarse), self.latent),
+            nn.Linear(self.latent, math.prod(coarse)),
             nn.ReLU(),
             nn.Unflatten(1, coarse),
         )
@@ -99,8 +76,8 @@ class VariationalAutoencoder(ReconstructionNetwork):
 
     Parameters
     ----------
-    dimensions, in_channels, size, channels, strides, latent, background
-        See :class:`Autoencoder`.
+    **layout
+        Parameters of :class:`.ReconstructionNetwork`.
 
     Raises
     ------
@@ -110,35 +87,17 @@ class VariationalAutoencoder(ReconstructionNetwork):
 
     net: Any  # MONAI's, whose attributes have no types
 
-    def __init__(
-        self,
-        *,
-        dimensions: int,
-        in_channels: int,
-        size: Sequence[int],
-        channels: Sequence[int] = (32, 64, 128, 128, 256),
-        strides: Sequence[int] = (2, 2, 2, 2, 2),
-        latent: int = 64,
-        background: float = 0.0,
-    ) -> None:
-        super().__init__(
-            dimensions=dimensions,
-            in_channels=in_channels,
-            size=size,
-            strides=strides,
-            background=background,
-        )
-        _check_layers(channels, strides, latent)
+    def __init__(self, **layout: Any) -> None:
+        super().__init__(**layout)
         from monai.networks.nets import VarAutoEncoder
 
-        self.latent = latent
         net = VarAutoEncoder(
-            dimensions,
-            (in_channels, *self.padded_size),
-            in_channels,
-            latent,
-            channels,
-            strides,
+            self.dimensions,
+            (self.in_channels, *self.padded_size),
+            self.in_channels,
+            self.latent,
+            self.channels,
+            self.strides,
             act=_ACTIVATION,
             norm=_NORM,
         )
@@ -177,10 +136,3 @@ class VariationalAutoencoder(ReconstructionNetwork):
     def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
         """Image of the latent mean of images (B, C, I, J[, K])."""
         return self.decode(self.encode(x)[0])
-
-
-def _check_layers(channels: Sequence[int], strides: Sequence[int], latent: int) -> None:
-    if len(channels) != len(strides) or min(channels) < 1:
-        raise InputError(f"channels {tuple(channels)}: {len(strides)} positive numbers, one each")
-    if latent < 1:
-        raise InputError(f"latent {latent}: at least 1 was expected")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -12,7 +13,7 @@ from torch.nn import functional
 from ..errors import InputError
 
 
-class ReconstructionNetwork(nn.Module):
+class ReconstructionNetwork(nn.Module, ABC):
     r"""Base of networks that reconstruct an image and score the residual.
 
     Images hold one constant outside the brain; the brain is where any channel differs from it.
@@ -26,10 +27,13 @@ class ReconstructionNetwork(nn.Module):
     in_channels : int
     size : sequence of int
         Voxels along every axis. Fixed, because the latent is a vector.
-    strides : sequence of int
-        Strides from the image down to the coarsest grid. Images are padded with background to a
-        multiple of their product, and cropped back: only then do the transposed convolutions
-        give the grid that the convolutions started from.
+    channels, strides : sequences of int
+        Filters and stride of every convolution from the image down to the coarsest grid; mirrored
+        on the way back. Images are padded with background to a multiple of the strides' product,
+        and cropped back: only then do the transposed convolutions give the grid that the
+        convolutions started from.
+    latent : int
+        Length of the latent vector.
     background : float
 
     Raises
@@ -46,8 +50,10 @@ class ReconstructionNetwork(nn.Module):
         dimensions: int,
         in_channels: int,
         size: Sequence[int],
-        strides: Sequence[int],
-        background: float,
+        channels: Sequence[int] = (32, 64, 128, 128, 256),
+        strides: Sequence[int] = (2, 2, 2, 2, 2),
+        latent: int = 64,
+        background: float = 0.0,
     ) -> None:
         super().__init__()
         if dimensions not in (2, 3):
@@ -58,10 +64,18 @@ class ReconstructionNetwork(nn.Module):
             raise InputError(f"size {tuple(size)}: {dimensions} positive numbers were expected")
         if not strides or min(strides) < 1:
             raise InputError(f"strides {tuple(strides)}: positive numbers were expected")
+        if len(channels) != len(strides) or min(channels) < 1:
+            raise InputError(
+                f"channels {tuple(channels)}: {len(strides)} positive numbers, one for each stride"
+            )
+        if latent < 1:
+            raise InputError(f"latent {latent}: at least 1 was expected")
         if not math.isfinite(background):
             raise InputError(f"background {background}: a finite number was expected")
         self.dimensions, self.in_channels = dimensions, in_channels
         self.size = tuple(int(n) for n in size)
+        self.channels, self.strides = tuple(channels), tuple(strides)
+        self.latent = latent
         self.background = float(background)
         stride = math.prod(strides)
         self.padded_size = tuple(-(-n // stride) * stride for n in self.size)
@@ -101,9 +115,9 @@ class ReconstructionNetwork(nn.Module):
         """Inverse of :meth:`pad`."""
         return self.crop(padded) + self.background
 
+    @abstractmethod
     def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
         """Reconstruction of images (B, C, I, J[, K]); meaningful within the brain only."""
-        raise NotImplementedError
 
     def residual(self, x: torch.Tensor) -> torch.Tensor:
         """Absolute residual |x - x_hat|, of the shape of x, zero outside the brain."""

@@ -149,6 +149,10 @@ class Recipe(Protocol):
         """
         ...
 
+    def varied(self, **parameters: Any) -> Recipe:
+        """The same recipe with other values of some parameters."""
+        ...
+
     def to_dict(self) -> dict[str, Any]:
         """Plain form for JSON, with the recipe's name under ``"recipe"``."""
         ...

@@ -67,6 +67,7 @@ class AnoGANRecipe(ReconstructionOptions):
     """
 
     name: ClassVar[str] = "f_anogan"
+    network_class = AnoGAN
 
     optimiser_options: Mapping[str, Any] = field(default_factory=lambda: {"betas": [0.0, 0.9]})
     learning_rate: float = 1e-4
@@ -92,20 +93,10 @@ class AnoGANRecipe(ReconstructionOptions):
         # Rounded first: 0.7 of 10 is a little above 7 in floating point.
         return min(self.epochs, math.ceil(round(self.gan_share * self.epochs, 6)) + 1)
 
-    def build(
-        self, *, in_channels: int, dimensions: int, size: tuple[int, ...] | None = None
-    ) -> nn.Module:
-        """Untrained generator, critic and encoder for images of one size."""
-        return AnoGAN(
-            dimensions=dimensions,
-            in_channels=in_channels,
-            size=self.known_size(size),
-            channels=self.scaled_filters,
-            strides=self.strides,
-            latent=self.latent,
-            kappa=self.kappa,
-            background=self.background,
-        )
+    @property
+    def network_options(self) -> dict[str, Any]:
+        """The weight of the critic's features."""
+        return {"kappa": self.kappa}
 
     def part(self, batch: Batch) -> str:
         """Which network this step trains: "critic", "generator" or "encoder"."""

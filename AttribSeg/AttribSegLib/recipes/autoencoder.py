@@ -46,20 +46,7 @@ class AutoencoderRecipe(ReconstructionOptions):
     """
 
     name: ClassVar[str] = "autoencoder"
-
-    def build(
-        self, *, in_channels: int, dimensions: int, size: tuple[int, ...] | None = None
-    ) -> nn.Module:
-        """Untrained autoencoder for images of one size."""
-        return Autoencoder(
-            dimensions=dimensions,
-            in_channels=in_channels,
-            size=self.known_size(size),
-            channels=self.scaled_filters,
-            strides=self.strides,
-            latent=self.latent,
-            background=self.background,
-        )
+    network_class = Autoencoder
 
     def batch_loss(
         self, network: nn.Module, batch: Batch, *, mixed_precision: bool = False
@@ -98,26 +85,13 @@ class VariationalAutoencoderRecipe(ReconstructionOptions):
     """
 
     name: ClassVar[str] = "variational_autoencoder"
+    network_class = VariationalAutoencoder
 
     kl_weight: float = 1e-3
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require_number("kl_weight", least=0)
-
-    def build(
-        self, *, in_channels: int, dimensions: int, size: tuple[int, ...] | None = None
-    ) -> nn.Module:
-        """Untrained variational autoencoder for images of one size."""
-        return VariationalAutoencoder(
-            dimensions=dimensions,
-            in_channels=in_channels,
-            size=self.known_size(size),
-            channels=self.scaled_filters,
-            strides=self.strides,
-            latent=self.latent,
-            background=self.background,
-        )
 
     def batch_loss(
         self, network: nn.Module, batch: Batch, *, mixed_precision: bool = False

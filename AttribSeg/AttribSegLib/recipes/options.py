@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, TypeVar
 
 from ..errors import InputError
@@ -141,6 +141,10 @@ class TrainingOptions:
             except TypeError as error:
                 raise InputError(f"augmentation of the recipe: {error}") from error
         return cls(**entries)
+
+    def varied(self: Self, **parameters: Any) -> Self:
+        """The same recipe with other values of some parameters."""
+        return replace(self, **parameters)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, with the recipe's name."""

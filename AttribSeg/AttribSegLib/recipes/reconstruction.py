@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -91,6 +91,8 @@ class ReconstructionOptions(TrainingOptions):
 
     selection: ClassVar[str] = "reconstruction"
     map_name: ClassVar[str] = "residual"
+    #: What :meth:`build` makes.
+    network_class: ClassVar[type[ReconstructionNetwork]]
 
     filters: Sequence[int] = (32, 64, 128, 128, 256)
     strides: Sequence[int] = (2, 2, 2, 2, 2)
@@ -107,15 +109,31 @@ class ReconstructionOptions(TrainingOptions):
         self._require_whole("latent")
 
     @property
+    def network_options(self) -> dict[str, Any]:
+        """Parameters of the network beyond those that all share."""
+        return {}
+
+    @property
     def scaled_filters(self) -> tuple[int, ...]:
         """Filters at this width."""
         return tuple(max(1, round(count * self.width)) for count in self.filters)
 
-    def known_size(self, size: tuple[int, ...] | None) -> tuple[int, ...]:
-        """The size, which a network with a latent vector cannot do without."""
+    def build(
+        self, *, in_channels: int, dimensions: int, size: tuple[int, ...] | None = None
+    ) -> nn.Module:
+        """Untrained network for images of one size, which its latent vector cannot do without."""
         if size is None:
             raise InputError(f"size None: recipe {self.name} needs the voxels along every axis")
-        return size
+        return self.network_class(
+            dimensions=dimensions,
+            in_channels=in_channels,
+            size=size,
+            channels=self.scaled_filters,
+            strides=self.strides,
+            latent=self.latent,
+            background=self.background,
+            **self.network_options,
+        )
 
     def calibrate(self, network: nn.Module, scores: Sequence[float], labels: Sequence[int]) -> None:
         """Let scores above 0 mean pathological: see :func:`best_offset`.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -66,7 +65,8 @@ def train_with_largest_alpha(
         When asked to stop; the search can be resumed.
     """
     constraint = getattr(recipe, "constraint", "none")
-    if constraint == "none" or getattr(recipe, "alpha", 0.0) <= 0:
+    start = float(getattr(recipe, "alpha", 0.0))
+    if constraint == "none" or start <= 0:
         raise InputError(
             f"alpha auto: recipe {recipe.name!r} with constraint {constraint!r} has no alpha above "
             "0 to start the search from"
@@ -93,17 +93,14 @@ def train_with_largest_alpha(
         found = bundle.record["validation"]
         return found["validation_tpr"], found["validation_tnr"]
 
-    def with_entries(**entries: Any) -> Recipe:
-        return dataclasses.replace(recipe, **entries)  # type: ignore[type-var]  # a dataclass
-
-    plain = rates(with_entries(constraint="none"), "none")
+    plain = rates(recipe.varied(constraint="none"), "none")
     table: list[dict[str, Any]] = [{"alpha": 0.0, "tpr": plain[0], "tnr": plain[1], "good": True}]
 
     def is_good(alpha: float) -> bool:
         found: tuple[float | None, float | None] = (None, None)
         good = False
         with suppress(DivergedError):  # far too large: there are no rates
-            found = now = rates(with_entries(alpha=alpha), f"alpha-{alpha:.4g}")
+            found = now = rates(recipe.varied(alpha=alpha), f"alpha-{alpha:.4g}")
             good = all(a >= b - ALLOWED_LOSS for a, b in zip(now, plain, strict=True))
         table.append({"alpha": alpha, "tpr": found[0], "tnr": found[1], "good": good})
         make_folder(folder)
@@ -112,7 +109,7 @@ def train_with_largest_alpha(
             on_event({"event": "alpha", **table[-1]})
         return good
 
-    best = largest_good(is_good, float(recipe.alpha))  # type: ignore[attr-defined]  # checked above
+    best = largest_good(is_good, start)
     if best is None:
         lowest = min(row["alpha"] for row in table[1:])
         raise InputError(

@@ -14,7 +14,6 @@ from AttribSegLib.recipes.autoencoder import (
     kl_to_standard_normal,
 )
 from AttribSegLib.recipes.reconstruction import best_offset
-from safetensors.torch import load, save
 from torch.distributions import Normal, kl_divergence
 
 BACKGROUND = -3.0
@@ -126,17 +125,6 @@ def test_even_a_coarsest_grid_of_one_voxel_can_be_trained():
     network = built(recipe, size=(32, 20))
     assert network.coarse_size == (1, 1)
     recipe.batch_loss(network, batch_of(torch.randn(2, 1, 32, 20))).total.backward()
-
-
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_state_goes_through_safetensors(recipe):
-    recipe = recipe(**SMALL)
-    network, other = built(recipe), built(recipe, seed=1)
-    recipe.calibrate(network, [0.0, 1.0], [0, 1])
-    x = torch.randn(2, 1, *SIZES[2])
-    assert not torch.equal(network(x), other(x))
-    other.load_state_dict(load(save(network.state_dict())))
-    assert torch.equal(network(x), other(x))
 
 
 def test_autoencoder_loss_is_the_mean_square_over_the_brain():
