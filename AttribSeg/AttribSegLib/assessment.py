@@ -79,14 +79,18 @@ def evaluated_cases(
         # The baseline is the plain intensity: a clip serves the network, not a threshold.
         intensity = plain(prepared.case).array[order[0]] if recipe.clip else array[0]
         maps = {ATTRIBUTION: prediction.attribution, bundle.intensity_name: intensity}
-        if len(prediction.channels) == len(bundle.channels) > 1:
-            for name, values in zip(bundle.channels, prediction.channels, strict=True):
-                maps[f"{ATTRIBUTION} of {name}"] = values
+        others = {name: prediction.reduced(how) for name, how in bundle.other_reductions.items()}
+        maps |= {name: each.attribution for name, each in others.items()}
+        maps |= {
+            f"{ATTRIBUTION} of {name}": values
+            for name, values in prediction.by_channel(bundle.map_channels).items()
+        }
         masks = {}
         for name, processing in bundle.processing.items():
             brain, geometry = prepared.brain, prepared.geometry
-            if name == ATTRIBUTION:
-                processed = post_process(prediction, processing, array, brain, geometry)
+            if name == ATTRIBUTION or name in others:
+                read = others.get(name, prediction)
+                processed = post_process(read, processing, array, brain, geometry)
             else:
                 processed = processing.map(maps[name], array[0], brain, geometry)
             maps[name + PROCESSED] = processed

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
+from .channel_reduction import MAXIMUM, MEAN, SUM
 from .errors import InputError
 from .files import make_folder, read_json, write_json
 from .image import Geometry
@@ -68,6 +69,12 @@ class Bundle:
     processing : dict of str to MapProcessing
         Post-processing of the maps that have one; post-processed maps have thresholds of their
         own beside the raw ones.
+    reduction : str
+        How the maps of all channels become the one that is segmented; see
+        :func:`.reduce_channels`.
+    certificate : dict
+        What the recipe guarantees of the network (see `Recipe.certificate`), in plain form;
+        established again whenever the bundle is loaded.
     """
 
     recipe: Recipe
@@ -81,6 +88,22 @@ class Bundle:
     description: str = ""
     preprocessing: dict[str, Any] = field(default_factory=dict)
     processing: dict[str, MapProcessing] = field(default_factory=dict)
+    reduction: str = SUM
+    certificate: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def map_channels(self) -> tuple[str, ...]:
+        """Names of the channels of the network's maps."""
+        return self.recipe.map_channels(self.channels)
+
+    @property
+    def other_reductions(self) -> dict[str, str]:
+        """Maps over all channels that are evaluated beside the one that is segmented."""
+        return {
+            f"{ATTRIBUTION}, {each} over channels": each
+            for each in (MEAN, MAXIMUM)
+            if each in self.recipe.reductions and each != self.reduction
+        }
 
     @property
     def detection_processing(self) -> MapProcessing:
@@ -127,6 +150,8 @@ def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
             "record": bundle.record,
             "preprocessing": bundle.preprocessing,
             "processing": {name: p.to_dict() for name, p in bundle.processing.items()},
+            "reduction": bundle.reduction,
+            "certificate": bundle.certificate,
         },
     )
     return target
@@ -143,8 +168,9 @@ def load_bundle(folder: str | Path) -> Bundle:
     Raises
     ------
     InputError
-        If the folder is not a finished bundle, was made by a newer version, or its weights are
-        missing, damaged, a pickle, or do not fit the network.
+        If the folder is not a finished bundle, was made by a newer version, its weights are
+        missing, damaged, a pickle, or do not fit the network, or the network is not what its
+        recipe guarantees.
     """
     from .recipes import recipe_from_dict
     from .training.checkpoint import load_tensors, load_weights
@@ -177,6 +203,9 @@ def load_bundle(folder: str | Path) -> Bundle:
             name: MapProcessing.from_dict(entry)
             for name, entry in config.get("processing", {}).items()
         }
+        reduction = str(config.get("reduction", recipe.reductions[0]))
+        if reduction not in recipe.reductions:
+            raise InputError(f"reduction {reduction!r}: one of {', '.join(recipe.reductions)}")
         for name in (ATTRIBUTION, *(each + PROCESSED for each in processing)):
             if name not in thresholds:
                 raise KeyError(name)
@@ -193,6 +222,10 @@ def load_bundle(folder: str | Path) -> Bundle:
     weights = source / "models" / "model.safetensors"
     tensors, _ = load_tensors(weights)
     load_weights(network, tensors, source=weights)
+    try:
+        certificate = recipe.certificate(network)
+    except InputError as error:
+        raise InputError(f"{weights}: {error}") from error
     return Bundle(
         recipe,
         network.eval(),
@@ -205,6 +238,8 @@ def load_bundle(folder: str | Path) -> Bundle:
         config.get("description", ""),
         preprocessing,
         processing,
+        reduction,
+        certificate,
     )
 
 

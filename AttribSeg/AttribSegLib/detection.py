@@ -143,12 +143,10 @@ def detect(
         return Image(np.ascontiguousarray(array), first.geometry)
 
     map_native, mask_native = back(Image(attribution, geometry)), back(mask)
-    by_channel = {}
-    if len(prediction.channels) == len(bundle.channels) > 1:
-        by_channel = {
-            name: back(Image(within_brain(values, inside), geometry))
-            for name, values in zip(bundle.channels, prediction.channels, strict=True)
-        }
+    by_channel = {
+        name: back(Image(within_brain(values, inside), geometry))
+        for name, values in prediction.by_channel(bundle.map_channels).items()
+    }
     return Detection(
         first,
         prediction.logit,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bundle import Bundle
+from .channel_reduction import SUM, reduce_channels
 from .errors import InputError
 from .image import Geometry, Image
+from .map_processing import channels_times_input, times_input
 
 #: Share of the brain that must lie inside the network's grid.
 _LEAST_COVERAGE = 0.95
@@ -29,20 +31,43 @@ class Prediction:
     logit : float
         F(x); the image is called pathological when it is positive.
     attribution : ndarray of shape (I, J, K)
-        Map on the network's grid, positive where it argues for pathological; the sum over
-        channels.
+        Map on the network's grid, positive where it argues for pathological; the reduction of
+        those of all channels.
     channels : ndarray of shape (C, I, J, K)
         Map of each channel; a single one where the method gives no more.
+    reduction : str
+        See :func:`.reduce_channels`.
     """
 
     logit: float
     attribution: NDArray[np.float32]
     channels: NDArray[np.float32]
+    reduction: str = SUM
 
     @classmethod
-    def of(cls, logit: float, channels: NDArray[np.float32]) -> Prediction:
-        """Prediction whose combined map is the sum over channels."""
-        return cls(logit, channels.sum(axis=0) if len(channels) > 1 else channels[0], channels)
+    def of(cls, logit: float, channels: NDArray[np.float32], reduction: str = SUM) -> Prediction:
+        """Prediction whose combined map is a reduction of the channels' maps."""
+        return cls(logit, reduce_channels(channels, reduction), channels, reduction)
+
+    def reduced(self, reduction: str) -> Prediction:
+        """The same with another combined map."""
+        return Prediction.of(self.logit, self.channels, reduction)
+
+    def by_channel(self, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """Maps by the names of their channels; empty where there is only the combined one."""
+        if len(names) != len(self.channels) or len(names) < 2:
+            return {}
+        return dict(zip(names, self.channels, strict=True))
+
+    def times_input(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Combined map times intensity, shape (I, J, K).
+
+        Sums over input channels take every channel's map with its own channel; other maps, whose
+        channels are not those of the input, go with the first.
+        """
+        if self.reduction == SUM:
+            return channels_times_input(self.channels, images)
+        return times_input(self.attribution, images[0])
 
     @property
     def probability(self) -> float:
@@ -71,7 +96,7 @@ def predict(
     device : torch.device, optional
         The network is moved there and stays there.
     explain : callable, optional
-        Another way to read maps from the network than the recipe's own.
+        Another way to read maps from the network than the recipe's own; channels are then summed.
 
     Raises
     ------
@@ -111,7 +136,7 @@ def predict(
     if bundle.dimensions == 2:
         values = values[..., None]
     return [
-        Prediction.of(float(logit), value)
+        Prediction.of(float(logit), value, bundle.reduction if explain is None else SUM)
         for logit, value in zip(logits.double().cpu().tolist(), values, strict=True)
     ]
 
@@ -167,7 +192,7 @@ def predict_volume(
         Image(values, grid).resample(geometry, background=float(values.min())).array
         for values in prediction.channels
     ]
-    return Prediction.of(prediction.logit, np.stack(back).astype(np.float32))
+    return Prediction.of(prediction.logit, np.stack(back).astype(np.float32), prediction.reduction)
 
 
 def _require_coverage(brain: NDArray[np.bool_], geometry: Geometry, grid: Geometry) -> None:
@@ -243,7 +268,7 @@ def predict_slices(
         values[..., unseen] = least
         back.append(Image(values, grid).resample(geometry, background=least).array)
     logit = max(row["logit"] for row in rows)
-    return Prediction.of(logit, np.stack(back).astype(np.float32)), rows
+    return Prediction.of(logit, np.stack(back).astype(np.float32), bundle.reduction), rows
 
 
 def _onto_plane(

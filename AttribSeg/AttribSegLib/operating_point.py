@@ -1,6 +1,6 @@
-"""From a trained network to segmentations: its post-processing and its thresholds.
+"""From a trained network to segmentations: channel, post-processing and thresholds.
 
-Both are chosen on validation images, by labels alone or, named so, with masks; and for the plain
+All are chosen on validation images, by labels alone or, named so, with masks; and for the plain
 intensity exactly as for the network's map.
 """
 
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from .bundle import ATTRIBUTION, Bundle
 from .cases import CaseLoader, PreparedCase
+from .channel_reduction import MAXIMUM, MEAN, SUM
 from .errors import InputError
 from .inference import Prediction, predict
 from .map_processing import (
     PROCESSED,
     RAW,
     MapProcessing,
-    channels_times_input,
     standard_candidates,
     times_input,
 )
@@ -39,6 +39,10 @@ FALSE_POSITIVE_FRACTION = 0.005
 
 #: Ways to choose the post-processing.
 PROCESSING_RULES = ("none", "labels", "masks")
+
+#: Ways to choose the channel that is segmented, and reductions that take all of them.
+_REDUCTION_RULES = ("labels", "masks")
+_OVER_ALL = (SUM, MEAN, MAXIMUM)
 
 
 @dataclass(frozen=True)
@@ -117,17 +121,9 @@ def validation_maps(
 
     As in the evaluation, the baseline's intensities are not clipped.
     """
-    plain = CaseLoader(background=bundle.recipe.background)
     kept = list(validation)
-    own, intensity = ValidationMaps([], [], kept), ValidationMaps([], [], kept)
-    for case in kept:
-        prediction = predict(bundle, case.array[None], device=device)[0]
-        own.maps.append(prediction.attribution)
-        own.products.append(channels_times_input(prediction.channels, case.array))
-        values = _unclipped(plain, case, bundle.recipe.clip)
-        intensity.maps.append(values)
-        intensity.products.append(times_input(values, case.array[0]))
-    return {ATTRIBUTION: own, bundle.intensity_name: intensity}
+    predictions = _predictions(bundle, kept, device)
+    return _maps_to_judge(bundle, predictions, kept)
 
 
 def choose_operating_point(
@@ -136,37 +132,51 @@ def choose_operating_point(
     *,
     allowance: Allowance | None = None,
     processing: str | MapProcessing = "none",
+    reduction: str = "labels",
     device: Any = None,
-) -> None:
-    """Fill in a bundle's post-processing and thresholds.
+) -> Bundle:
+    """Choose a bundle's reduction of channels, its post-processing and its thresholds.
 
     Parameters
     ----------
     bundle : Bundle
-        Its ``processing``, ``thresholds`` and ``alternatives`` are filled. Raw maps always have
-        their thresholds; post-processed ones have theirs beside them.
+        What was chosen for it before is ignored.
     validation : sequence of PreparedCase
     allowance : Allowance, optional
     processing : {"none", "labels", "masks"} or MapProcessing
         "labels" and "masks" try :func:`.standard_candidates` on every map, the plain intensity
         included; see :func:`choose_processing`.
+    reduction : {"labels", "masks"} or str
+        "labels" and "masks" choose the best channel, where the recipe has a choice; otherwise one
+        of the recipe's reductions. See :func:`choose_reduction`.
     device : torch.device, optional
+
+    Returns
+    -------
+    Bundle
+        The same with other ``reduction``, ``processing``, ``thresholds`` and ``alternatives``. Raw
+        maps always have their thresholds; post-processed ones have theirs beside them.
 
     Raises
     ------
     InputError
-        If masks are asked for and no validation case has one.
+        If masks are asked for and no validation case has one, or there is no such reduction.
     """
     allowance = allowance or Allowance()
-    for name, maps in validation_maps(bundle, validation, device=device).items():
+    kept = list(validation)
+    predictions = _predictions(bundle, kept, device)
+    chosen_reduction = choose_reduction(
+        bundle.recipe.reductions, predictions, kept, allowance, rule=reduction
+    )
+    # Nothing of an earlier operating point stays.
+    bundle = replace(
+        bundle, reduction=chosen_reduction, processing={}, thresholds={}, alternatives={}
+    )
+    for name, maps in _maps_to_judge(bundle, predictions, kept).items():
         if isinstance(processing, MapProcessing):
             chosen = replace(processing, chosen_by=processing.chosen_by or "user")
         else:
             chosen = choose_processing(maps, allowance, rule=processing)
-        for earlier in (name, name + PROCESSED):
-            bundle.processing.pop(earlier, None)
-            bundle.thresholds.pop(earlier, None)
-            bundle.alternatives.pop(earlier, None)
         variants = {name: RAW}
         if not chosen.does_nothing:
             bundle.processing[name] = chosen
@@ -177,6 +187,73 @@ def choose_operating_point(
             tuned = processed.tuned_threshold()
             if tuned is not None:
                 bundle.alternatives[variant] = tuned
+    return bundle
+
+
+def choose_reduction(
+    reductions: Sequence[str],
+    predictions: Sequence[Prediction],
+    cases: Sequence[PreparedCase],
+    allowance: Allowance,
+    *,
+    rule: str = "labels",
+) -> str:
+    """How the maps of all channels become the one that is segmented.
+
+    Parameters
+    ----------
+    reductions : sequence of str
+        The recipe's; the first one stays where there is no single channel to choose.
+    predictions, cases : sequences of equal length
+        Of the validation images.
+    allowance : Allowance
+    rule : {"labels", "masks"} or str
+        "labels" and "masks" take the single channel that does best, judged as
+        :func:`choose_processing` judges; anything else is the reduction itself.
+
+    Raises
+    ------
+    InputError
+        If it is not one of the recipe's, or masks are asked for and there are none.
+    """
+    if rule not in _REDUCTION_RULES:
+        if rule not in reductions:
+            allowed = ", ".join((*_REDUCTION_RULES, *reductions))
+            raise InputError(f"reduction {rule!r}: one of {allowed} was expected")
+        return rule
+    single = [each for each in reductions if each not in _OVER_ALL]
+    if len(single) < 2:
+        return reductions[0]
+    worth = {
+        each: _worth(_reduced(predictions, cases, each), RAW, allowance, rule) for each in single
+    }
+    return max(single, key=lambda each: worth[each])
+
+
+def _predictions(bundle: Bundle, cases: Sequence[PreparedCase], device: Any) -> list[Prediction]:
+    return [predict(bundle, case.array[None], device=device)[0] for case in cases]
+
+
+def _reduced(
+    predictions: Sequence[Prediction], cases: Sequence[PreparedCase], reduction: str
+) -> ValidationMaps:
+    reduced = [prediction.reduced(reduction) for prediction in predictions]
+    products = [each.times_input(case.array) for each, case in zip(reduced, cases, strict=True)]
+    return ValidationMaps([each.attribution for each in reduced], products, list(cases))
+
+
+def _maps_to_judge(
+    bundle: Bundle, predictions: Sequence[Prediction], cases: list[PreparedCase]
+) -> dict[str, ValidationMaps]:
+    """The map that is segmented, other reductions of it, and the plain intensity."""
+    plain = CaseLoader(background=bundle.recipe.background)
+    maps = {ATTRIBUTION: _reduced(predictions, cases, bundle.reduction)}
+    for name, reduction in bundle.other_reductions.items():
+        maps[name] = _reduced(predictions, cases, reduction)
+    values = [_unclipped(plain, case, bundle.recipe.clip) for case in cases]
+    products = [times_input(v, case.array[0]) for v, case in zip(values, cases, strict=True)]
+    maps[bundle.intensity_name] = ValidationMaps(values, products, cases)
+    return maps
 
 
 def choose_processing(
@@ -243,7 +320,7 @@ def post_process(
     geometry : Geometry
     """
     values = prediction.attribution
-    product = channels_times_input(prediction.channels, array) if processing.times_input else values
+    product = prediction.times_input(array) if processing.times_input else values
     return processing.map_or_product(values, product, brain, geometry)
 
 

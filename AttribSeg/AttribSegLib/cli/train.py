@@ -89,6 +89,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the maps, stored in the bundle: none, chosen by labels or masks of validation "
         "images, or a JSON file with its steps",
     )
+    run.add_argument(
+        "--reduction",
+        default="labels",
+        help="where maps have channels to choose from: the best one by labels or masks of "
+        "validation images, or mean, maximum, 'channel 1', ...",
+    )
     run.add_argument("--json", action="store_true", help="print events as JSON lines")
 
 
@@ -153,6 +159,7 @@ def run(args: argparse.Namespace) -> int:
             overwrite=args.overwrite,
             allowance=Allowance(args.false_positive_ml, args.false_positive_fraction),
             processing=_processing(args.post_processing),
+            reduction=args.reduction,
             on_event=report,
             should_stop=stopped,
         )

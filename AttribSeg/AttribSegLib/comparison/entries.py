@@ -17,8 +17,8 @@ from .sources import NetworkMaps
 
 
 def methods_of(recipe: Any, inference: Sequence[str]) -> list[str]:
-    """Attributions read from a classifier, its own first; none for a baseline."""
-    if recipe.selection != "classification":
+    """Attributions read from a classifier, its own first; none where the recipe has its own map."""
+    if not hasattr(recipe, "explanation"):
         return []
     own = recipe.explanation if recipe.constraint == "none" else recipe.attribution
     return list(dict.fromkeys((own, recipe.explanation, *inference)))
@@ -27,6 +27,13 @@ def methods_of(recipe: Any, inference: Sequence[str]) -> list[str]:
 def primary_of(recipe: Any, methods: Sequence[str]) -> str:
     """The map that stands for a recipe: by the attribution its constraint is put on."""
     return methods[0] if methods else recipe.map_name
+
+
+def kind_of(recipe: Any, methods: Sequence[str]) -> str:
+    """What tables call an entry: read by attributions, by its own map, or a baseline."""
+    if methods:
+        return "classifier"
+    return recipe.map_name if recipe.selection == "classification" else "baseline"
 
 
 def require_channels(bundle: Bundle, cohort: Cohort) -> None:

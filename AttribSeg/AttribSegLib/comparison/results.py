@@ -67,7 +67,7 @@ class RunResult:
     entry : str
         Name of the recipe in the comparison.
     seed : int
-    kind : {"classifier", "baseline", "intensity"}
+    kind : {"classifier", "counterfactual", "baseline", "intensity"}
     constraint, attribution : str
         Of a classifier: the constraint and the attribution it is put on; else empty.
     primary : str

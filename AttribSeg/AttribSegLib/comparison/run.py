@@ -24,6 +24,7 @@ from ..training.run import train_bundle
 from .entries import (
     completeness_of,
     describe_failure,
+    kind_of,
     methods_of,
     notes_on,
     prevalence_of,
@@ -210,7 +211,7 @@ class _Run:
             first = CaseLoader(background=recipe.background, clip=recipe.clip)(self.validation[0])
             left_out = source.leave_out_failing(first, primary=primary)
             scores = self._score(source, stem, self.cohort, recipe.background, recipe.clip, primary)
-            kind = "classifier" if methods else "baseline"
+            kind = kind_of(recipe, methods)
             result = result_of(scores, name, seed, kind, primary, recipe, bundle)
             return dataclasses.replace(
                 result, completeness=completeness_of(source), notes=left_out

@@ -16,7 +16,7 @@ from ..cohort import Case
 from ..errors import Cancelled
 from ..evaluation import ALL_CASES, PATHOLOGICAL, EvaluatedCase, Evaluation, evaluate
 from ..inference import Prediction
-from ..map_processing import RAW, MapProcessing, channels_times_input
+from ..map_processing import RAW, MapProcessing
 from ..metrics.voxel import dice, pearson_correlation
 from ..operating_point import Allowance, ValidationMaps, choose_processing, post_process
 from ..thresholds import Threshold
@@ -197,8 +197,7 @@ def _variants(
         for case, found in _with_maps(source, iter(prepared), [name], should_stop):
             raw.maps.append(found[name].attribution)
             if rules:
-                array = source.array(case)
-                raw.products.append(channels_times_input(found[name].channels, array))
+                raw.products.append(found[name].times_input(source.array(case)))
         for rule, variants in by_rule.items():
             if rule == "masks" and not masked:
                 continue

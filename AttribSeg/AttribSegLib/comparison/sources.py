@@ -77,7 +77,8 @@ class NetworkMaps:
     ----------
     bundle : Bundle
     methods : sequence of str
-        Attributions of a classifier; empty for a baseline, whose recipe knows its only map.
+        Attributions of a classifier; empty where the recipe knows its own map. Where that one has
+        channels to choose from, it comes in the bundle's choice and reduced over all.
     references : ndarray of shape (R, C, I, J[, K])
         Training images on the bundle's grid, for expected gradients.
     device : torch.device, optional
@@ -99,8 +100,14 @@ class NetworkMaps:
         for method in methods:
             images = references if method in NEEDS_REFERENCES else None
             self._ways[method] = partial(_read, method, images, self.completeness)
+        #: Maps that are another reduction of the recipe's own.
+        self._reductions: dict[str, str] = {}
         if not methods:
-            self._ways[getattr(bundle.recipe, "map_name", "map")] = None
+            own = bundle.recipe.map_name
+            self._ways[own] = None
+            for reduction in bundle.other_reductions.values():
+                self._ways[f"{own}, {reduction}"] = None
+                self._reductions[f"{own}, {reduction}"] = reduction
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -144,7 +151,12 @@ class NetworkMaps:
         """Predictions by the named attributions."""
         found: list[dict[str, Prediction]] = [{} for _ in cases]
         arrays = [self.array(case) for case in cases]
+        own: list[Prediction] | None = None
         for name in names:
+            if own is not None and self._ways[name] is None:  # the same, reduced otherwise
+                for each, prediction in zip(found, own, strict=True):
+                    each[name] = prediction.reduced(self._reduction(name))
+                continue
             options: dict[str, Any] = {"device": self.device, "explain": self._ways[name]}
             if self.at_once > 1 and len(cases) > 1:
                 predictions = predict(self.bundle, np.stack(arrays), **options)
@@ -153,9 +165,15 @@ class NetworkMaps:
                     predict_case(self.bundle, case, array, **options)
                     for case, array in zip(cases, arrays, strict=True)
                 ]
+            if self._ways[name] is None:
+                own = [each.reduced(self._reduction(name)) for each in predictions]
+                predictions = own
             for each, prediction in zip(found, predictions, strict=True):
                 each[name] = prediction
         return found
+
+    def _reduction(self, name: str) -> str:
+        return self._reductions.get(name, self.bundle.reduction)
 
     def array(self, case: PreparedCase) -> NDArray[np.float32]:
         """Channels in the bundle's order."""

@@ -109,6 +109,9 @@ class Recipe(Protocol):
     #: "reconstruction", the lowest mean score of the healthy ones.
     selection: ClassVar[str]
 
+    #: What the maps are called in tables.
+    map_name: ClassVar[str]
+
     @property
     def needs_references(self) -> bool:
         """Whether batches shall hold training images drawn at random."""
@@ -117,6 +120,19 @@ class Recipe(Protocol):
     @property
     def masked_patients(self) -> int | None:
         """Number of patients whose lesion masks are used in training; None for all, 0 for none."""
+        ...
+
+    @property
+    def reductions(self) -> tuple[str, ...]:
+        """Ways to make one map of the channels' maps; see :func:`.reduce_channels`.
+
+        The first is the default; where single channels are among them, one is chosen on
+        validation images.
+        """
+        ...
+
+    def map_channels(self, channels: Sequence[str]) -> tuple[str, ...]:
+        """Names of the channels of the maps, given those of the input."""
         ...
 
     def build(
@@ -141,11 +157,20 @@ class Recipe(Protocol):
         """
         ...
 
+    def certificate(self, network: nn.Module) -> dict[str, Any]:
+        """What the recipe guarantees of a network, in plain form; empty where it is nothing.
+
+        Raises
+        ------
+        InputError
+            If the network does not keep the guarantee.
+        """
+        ...
+
     def explain(self, network: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (B,) and maps (B, C, I, J[, K]), one per channel or one in all.
 
-        Maps argue for pathology where they are positive; their sum over channels is the combined
-        map.
+        Maps argue for pathology where they are positive; the combined map is a reduction of them.
         """
         ...
 
@@ -158,7 +183,10 @@ class Recipe(Protocol):
         ...
 
 
-#: Name -> class. Packages above this one add theirs when they are imported.
+#: Group of entry points in which packages above this one offer recipes.
+ENTRY_POINTS = "attribseg.recipes"
+
+#: Name -> class. Packages above this one add theirs when they are imported, or found.
 REGISTER: dict[str, Any] = {}
 
 
@@ -176,18 +204,29 @@ def recipe_from_dict(content: Mapping[str, Any]) -> Recipe:
     InputError
         If the recipe or one of its parameters is unknown.
     """
-    # They enter themselves in the register.
-    from . import anogan, attribution, autoencoder, silva_rodriguez  # noqa: F401
-
     if not isinstance(content, Mapping):
         raise InputError(f"recipe {content!r}: its name and parameters were expected")
     entries = dict(content)
     name = entries.pop("recipe", "attribution")
-    if not isinstance(name, str) or name not in REGISTER:
-        raise InputError(f"recipe {name!r}: one of {', '.join(sorted(REGISTER))} was expected")
+    register = _filled_register()
+    if not isinstance(name, str) or name not in register:
+        raise InputError(f"recipe {name!r}: one of {', '.join(sorted(register))} was expected")
     try:
-        return REGISTER[name].from_dict(entries)
+        return register[name].from_dict(entries)
     except InputError:
         raise
     except (TypeError, ValueError) as error:
         raise InputError(f"recipe {name}: a parameter is of the wrong kind ({error})") from error
+
+
+def _filled_register() -> dict[str, Any]:
+    """The register, once every recipe of this package and of those above it has entered it."""
+    from importlib.metadata import entry_points
+
+    # They enter themselves in the register.
+    from . import anogan, attribution, autoencoder, silva_rodriguez  # noqa: F401
+
+    for point in entry_points(group=ENTRY_POINTS):
+        if point.name not in REGISTER:
+            REGISTER[point.name] = point.load()
+    return REGISTER

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -31,7 +30,7 @@ from ..errors import InputError
 from ..networks import NETWORKS, build_network, is_known
 from ..networks.batch_statistics import running_statistics_kept, uses_batch_statistics
 from . import Batch, BatchLoss, register
-from .options import TrainingOptions
+from .options import TrainingOptions, lower_precision
 
 _REGIONS = ("image", "brain")
 
@@ -206,7 +205,7 @@ class AttributionRecipe(TrainingOptions):
         if alpha > 0 and chosen.any():
             logits, maps = self._logits_and_maps(network, images, chosen, batch, mixed_precision)
         else:
-            with _autocast(images, mixed_precision):
+            with lower_precision(images, mixed_precision):
                 logits, maps = network(images), None
         signed = torch.where(labels > 0, -logits.float(), logits.float())
         classification = functional.softplus(signed).mean()
@@ -252,7 +251,7 @@ class AttributionRecipe(TrainingOptions):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits of all images, and differentiable maps of the chosen ones."""
         if self.attribution != "gradient":
-            with _autocast(images, mixed_precision):
+            with lower_precision(images, mixed_precision):
                 logits = network(images)
             references = batch.references if self.needs_references else torch.zeros_like(images)
             assert references is not None  # the trainer asked `needs_references`
@@ -276,7 +275,7 @@ class AttributionRecipe(TrainingOptions):
         constrained, maps = score_and_gradient(network, images[chosen], differentiable=True)
         logits = images.new_zeros(len(images)).index_put((chosen,), constrained)
         if not chosen.all():
-            with _autocast(images, mixed_precision):
+            with lower_precision(images, mixed_precision):
                 rest = network(images[~chosen])
             logits = logits.index_put((~chosen,), rest.to(logits.dtype))
         return logits, maps
@@ -318,7 +317,3 @@ class AttributionRecipe(TrainingOptions):
         """
         logits, maps = explain(self.explanation, network, x)
         return logits, scale_attribution(maps, "voxels")
-
-
-def _autocast(images: torch.Tensor, wanted: bool) -> Any:
-    return torch.autocast(images.device.type, torch.bfloat16) if wanted else nullcontext()

@@ -10,7 +10,8 @@ from torch import nn
 
 from ..networks.autoencoder import Autoencoder, VariationalAutoencoder
 from . import Batch, BatchLoss, register
-from .reconstruction import ReconstructionOptions, draw_normal, draws, lower_precision
+from .options import lower_precision
+from .reconstruction import ReconstructionOptions, draw_normal, draws
 
 
 def kl_to_standard_normal(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:

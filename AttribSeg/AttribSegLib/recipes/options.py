@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from ..channel_reduction import SUM
 from ..errors import InputError
 from ..optimisers import OPTIMISERS
 from ..training.augmentation import AugmentationOptions
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 Self = TypeVar("Self", bound="TrainingOptions")
 
@@ -164,3 +170,23 @@ class TrainingOptions:
     def masked_patients(self) -> int | None:
         """Number of patients whose lesion masks are used in training; None for all."""
         return 0
+
+    @property
+    def reductions(self) -> tuple[str, ...]:
+        """Maps of single input channels add up."""
+        return (SUM,)
+
+    def map_channels(self, channels: Sequence[str]) -> tuple[str, ...]:
+        """Those of the input."""
+        return tuple(channels)
+
+    def certificate(self, network: nn.Module) -> dict[str, Any]:
+        """Nothing is guaranteed."""
+        return {}
+
+
+def lower_precision(x: torch.Tensor, wanted: bool) -> torch.autocast | nullcontext[None]:
+    """Autocast to bfloat16 where wanted."""
+    import torch
+
+    return torch.autocast(x.device.type, torch.bfloat16) if wanted else nullcontext()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, cast
@@ -151,8 +150,3 @@ class ReconstructionOptions(TrainingOptions):
     def explain(self, network: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Scores (B,) and the absolute residuals |x - x_hat|, of the shape of x."""
         return network(x), cast(ReconstructionNetwork, network).residual(x)
-
-
-def lower_precision(x: torch.Tensor, wanted: bool) -> torch.autocast | nullcontext[None]:
-    """Autocast to bfloat16 where wanted."""
-    return torch.autocast(x.device.type, torch.bfloat16) if wanted else nullcontext()

@@ -45,6 +45,7 @@ def train_bundle(
     overwrite: bool = False,
     allowance: Allowance | None = None,
     processing: str | MapProcessing = "none",
+    reduction: str = "labels",
     on_event: OnEvent | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Bundle:
@@ -68,6 +69,9 @@ def train_bundle(
         False positives on healthy validation images; it sets the threshold.
     processing : {"none", "labels", "masks"} or MapProcessing
         Post-processing of the maps; see :func:`.choose_operating_point`.
+    reduction : {"labels", "masks"} or str
+        How the best channel is chosen where maps have several to choose from, or which reduction
+        to take; see :func:`.choose_reduction`.
     on_event : callable, optional
         Receives ``load``, ``start``, ``step``, ``epoch`` and ``done`` events.
     should_stop : callable, optional
@@ -99,6 +103,9 @@ def train_bundle(
             "to go on with it or --overwrite to replace it"
         )
     allowance = allowance or Allowance()
+    known = ("labels", "masks", *recipe.reductions)
+    if reduction not in known:  # before the training, not after it
+        raise InputError(f"reduction {reduction!r}: one of {', '.join(known)} was expected")
     for what, amount in (("mL", allowance.ml), ("of the brain", allowance.fraction)):
         if not (math.isfinite(amount) and amount >= 0):
             raise InputError(f"allowed false positives {amount} {what}: at least 0 was expected")
@@ -149,18 +156,21 @@ def train_bundle(
             dimensions=trainer.dimensions,
             geometry=geometry,
             thresholds={},
+            reduction=recipe.reductions[0],
             description=_describe(cohort, trainer.dimensions),
             preprocessing=recorded_options(cohort.source),
         )
         if process.leads:
-            choose_operating_point(
+            bundle = choose_operating_point(
                 bundle,
                 loaded["validation"],
                 allowance=allowance,
                 processing=processing,
+                reduction=reduction,
                 device=chosen_device,
             )
             bundle.network.to("cpu")
+            bundle.certificate.update(recipe.certificate(bundle.network))
             best = result.history[result.best_epoch - 1]
             bundle.record.update(
                 record(

@@ -14,6 +14,7 @@ from AttribSegLib.errors import InputError, OutputError
 from AttribSegLib.image import Geometry, Image
 from AttribSegLib.image_io import read_image
 from AttribSegLib.lesions import label_lesions
+from AttribSegLib.recipes.options import TrainingOptions
 from AttribSegLib.segmentation_file import read_segmentation
 from AttribSegLib.thresholds import USER, Threshold
 
@@ -27,10 +28,8 @@ FILES = {
 }
 
 
-class BrightRecipe:
+class BrightRecipe(TrainingOptions):
     """A stand-in whose map is the first channel itself: lesions are what is bright."""
-
-    background = clip = 0.0
 
     def explain(self, network, x):
         return x[:, :1].flatten(1).amax(1), x[:, :1]
@@ -39,7 +38,8 @@ class BrightRecipe:
 @pytest.fixture
 def bright_bundle(tiny_bundle):
     def make(threshold=2.5, **options):
-        return replace(tiny_bundle(threshold=threshold, **options), recipe=BrightRecipe())
+        recipe = BrightRecipe(background=0.0, clip=0.0)
+        return replace(tiny_bundle(threshold=threshold, **options), recipe=recipe)
 
     return make
 

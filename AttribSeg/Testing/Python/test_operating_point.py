@@ -23,6 +23,7 @@ from AttribSegLib.operating_point import (
     post_process,
     validation_maps,
 )
+from AttribSegLib.recipes.options import TrainingOptions
 from AttribSegLib.thresholds import (
     FALSE_POSITIVE_FRACTION,
     FALSE_POSITIVE_VOLUME,
@@ -170,10 +171,8 @@ def test_segmented_shares_are_of_the_brain_and_without_small_lesions():
     assert maps.segmented(threshold, MapProcessing(minimum_ml=65 * 0.008)).max() == 0
 
 
-class FirstRecipe:
+class FirstRecipe(TrainingOptions):
     """A stand-in whose map is made of the channels themselves."""
-
-    background = clip = 0.0
 
     def explain(self, network, x):
         return x[:, 0].flatten(1).mean(1), x
@@ -183,7 +182,7 @@ def bundle_of(tiny_bundle, *, channels=("FLAIR",), geometry=GRID, real=False):
     bundle = tiny_bundle(
         channels=channels, geometry=geometry, filters=(8, 8), strides=(2, 1), width=1.0
     )
-    return bundle if real else replace(bundle, recipe=FirstRecipe())
+    return bundle if real else replace(bundle, recipe=FirstRecipe(background=0.0, clip=0.0))
 
 
 def empty(bundle):
@@ -193,7 +192,7 @@ def empty(bundle):
 def test_the_plain_intensity_has_everything_that_the_map_has(tiny_bundle):
     bundle = empty(bundle_of(tiny_bundle, real=True))
     validation = [prepared(number) for number in range(4)]
-    choose_operating_point(bundle, validation, allowance=ALLOWED, processing=SMOOTHED)
+    bundle = choose_operating_point(bundle, validation, allowance=ALLOWED, processing=SMOOTHED)
     names = ["attribution", "FLAIR intensity"]
     names += [f"{name}, post-processed" for name in names]
     assert set(bundle.thresholds) == set(bundle.alternatives) == set(names)
@@ -219,7 +218,7 @@ def test_every_map_has_its_own_best_processing(tiny_bundle):
     """And where the raw map is best, it stays alone."""
     bundle = empty(bundle_of(tiny_bundle, real=True))
     validation = [prepared(number) for number in range(4)]
-    choose_operating_point(bundle, validation, allowance=ALLOWED, processing="labels")
+    bundle = choose_operating_point(bundle, validation, allowance=ALLOWED, processing="labels")
     for name, maps in validation_maps(bundle, validation).items():
         chosen = choose_processing(maps, ALLOWED, rule="labels")
         assert bundle.processing.get(name, RAW).describe() == chosen.describe()
@@ -229,7 +228,7 @@ def test_every_map_has_its_own_best_processing(tiny_bundle):
 def test_without_masks_there_are_no_tuned_thresholds(tiny_bundle):
     bundle = empty(bundle_of(tiny_bundle))
     validation = [prepared(number, masks=False) for number in range(4)]
-    choose_operating_point(bundle, validation, allowance=ALLOWED, processing="labels")
+    bundle = choose_operating_point(bundle, validation, allowance=ALLOWED, processing="labels")
     assert bundle.alternatives == {}
     with pytest.raises(InputError, match="by masks"):
         choose_operating_point(empty(bundle), validation, allowance=ALLOWED, processing="masks")
@@ -238,9 +237,9 @@ def test_without_masks_there_are_no_tuned_thresholds(tiny_bundle):
 def test_choosing_again_forgets_the_first_choice(tiny_bundle):
     bundle = empty(bundle_of(tiny_bundle))
     validation = [prepared(number) for number in range(4)]
-    choose_operating_point(bundle, validation, allowance=ALLOWED, processing=SMOOTHED)
+    bundle = choose_operating_point(bundle, validation, allowance=ALLOWED, processing=SMOOTHED)
     without = [prepared(number, masks=False) for number in range(4)]
-    choose_operating_point(bundle, without, allowance=ALLOWED)
+    bundle = choose_operating_point(bundle, without, allowance=ALLOWED)
     assert bundle.processing == {}
     assert bundle.detection_processing == RAW
     assert set(bundle.thresholds) == {"attribution", "FLAIR intensity"}
@@ -252,7 +251,7 @@ def test_a_bundle_keeps_its_processing(tiny_bundle, tmp_path):
     bundle = empty(bundle_of(tiny_bundle, real=True))
     validation = [prepared(number) for number in range(4)]
     processing = MapProcessing(positive=True, smoothing_mm=3.0, minimum_ml=0.05)
-    choose_operating_point(bundle, validation, allowance=ALLOWED, processing=processing)
+    bundle = choose_operating_point(bundle, validation, allowance=ALLOWED, processing=processing)
     save_bundle(bundle, tmp_path / "bundle")
     loaded = load_bundle(tmp_path / "bundle")
     assert isinstance(loaded, Bundle)
@@ -375,7 +374,7 @@ def test_two_channels_get_the_volume_they_were_promised(tiny_bundle):
     bundle = empty(bundle_of(tiny_bundle, channels=("FLAIR", "T1"), real=True))
     validation = [prepared(number, channels=2) for number in range(6)]
     processing = MapProcessing(times_input=True)
-    choose_operating_point(bundle, validation, allowance=ALLOWED, processing=processing)
+    bundle = choose_operating_point(bundle, validation, allowance=ALLOWED, processing=processing)
     threshold = bundle.detection_threshold
     volumes = []
     for case in validation:
