@@ -70,6 +70,9 @@ class Plan:
         Cases in the panel of pictures.
     allowance : Allowance
         False positives on healthy validation images; sets the thresholds.
+    reduction : {"labels", "masks"}
+        By what the best channel is chosen on validation images, for recipes whose maps have
+        channels to choose from.
     sweep : Sweep, optional
     bundles : dict of str to Path
         Entries that are bundles trained elsewhere, by their folders.
@@ -86,6 +89,7 @@ class Plan:
     references: int = 32
     examples: int = 4
     allowance: Allowance = field(default_factory=Allowance)
+    reduction: str = "labels"
     sweep: Sweep | None = None
     bundles: dict[str, Path] = field(default_factory=dict)
     searched: frozenset[str] = frozenset()
@@ -131,6 +135,9 @@ class Plan:
             if not _whole(value) or value < least:
                 raise InputError(f"{name} {value!r}: a whole number from {least} on was expected")
             entries[name] = value
+        if (reduction := content.get("reduction", "labels")) not in ("labels", "masks"):
+            raise InputError(f"reduction {reduction!r}: labels or masks was expected")
+        entries["reduction"] = reduction
         entries["allowance"] = _allowance(content.get("allowance", {}))
         reference = entries.setdefault("reference", next(iter(recipes)))
         if reference not in recipes:

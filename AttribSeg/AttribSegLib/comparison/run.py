@@ -217,7 +217,8 @@ class _Run:
                 result, completeness=completeness_of(source), notes=left_out
             ), prevalence_of(scores)
 
-        return self._stored(stem, weights, self.cohort, methods, make)[0]
+        facts = [*methods, bundle.reduction]
+        return self._stored(stem, weights, self.cohort, facts, make)[0]
 
     def sweep(self, cohorts: Mapping[str, Cohort], failed: list[str]) -> list[SweepPoint]:
         """Trainings with several alphas, on several resolutions."""
@@ -290,6 +291,7 @@ class _Run:
             device=self.device,
             resume=True,
             allowance=self.plan.allowance,
+            reduction=self.plan.reduction,
             on_event=self.emit,
             should_stop=self.should_stop,
         )
@@ -343,7 +345,7 @@ class _Run:
         stem: str,
         weights: str,
         cohort: Cohort,
-        methods: Sequence[str],
+        reading: Sequence[str],
         make: Callable[[], tuple[RunResult, float]],
     ) -> tuple[RunResult, float]:
         key = key_of(
@@ -352,7 +354,7 @@ class _Run:
             weights=weights,
             cohort=self.fingerprint if cohort is self.cohort else cohort_fingerprint(cohort),
             split=self.split,
-            methods=list(methods),
+            reading=list(reading),
             rules=list(self.plan.post_processing),
             references=self.plan.references,
             allowance=dataclasses.asdict(self.plan.allowance),

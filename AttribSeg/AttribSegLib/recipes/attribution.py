@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from ..attribution import EXPLANATIONS, LOSS_ATTRIBUTIONS, explain, require_available
 from ..attribution.expected_gradients import expected_gradients
@@ -30,6 +29,7 @@ from ..errors import InputError
 from ..networks import NETWORKS, build_network, is_known
 from ..networks.batch_statistics import running_statistics_kept, uses_batch_statistics
 from . import Batch, BatchLoss, register
+from .classification import classification_loss
 from .options import TrainingOptions, lower_precision
 
 _REGIONS = ("image", "brain")
@@ -207,14 +207,7 @@ class AttributionRecipe(TrainingOptions):
         else:
             with lower_precision(images, mixed_precision):
                 logits, maps = network(images), None
-        signed = torch.where(labels > 0, -logits.float(), logits.float())
-        classification = functional.softplus(signed).mean()
-        positive = (logits.detach() > 0).double()
-        terms = {
-            "classification": float(classification.detach().double()),
-            "tpr": float(positive[labels > 0].mean()),
-            "tnr": float(1 - positive[labels == 0].mean()),
-        }
+        classification, terms = classification_loss(logits, labels)
         if maps is None:
             return BatchLoss(classification, {**terms, "loss": terms["classification"]})
         scaled = scale_attribution(maps, self.alpha_scale)
