@@ -30,6 +30,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	# Python would find an earlier installation's entry points in the root before the new ones.
+	$(BIN)/python -c "import shutil; shutil.rmtree('attribseg.egg-info', ignore_errors=True)"
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[$(EXTRAS)]"
 	$(BIN)/python -c "open('$(STAMP)', 'w').close()"
 
@@ -55,6 +57,8 @@ evidence: $(STAMP)
 	$(BIN)/python Testing/Evidence/preprocessing/run.py
 	$(BIN)/python Testing/Evidence/chapter5-lgg/run.py
 	$(BIN)/python Testing/Evidence/shortcut/run.py
+	$(BIN)/python Testing/Evidence/chapter6-accuracy/run.py
+	$(BIN)/python Testing/Evidence/chapter6-lesions/run.py
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

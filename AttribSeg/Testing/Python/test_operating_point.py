@@ -20,6 +20,7 @@ from AttribSegLib.operating_point import (
     ValidationMaps,
     choose_operating_point,
     choose_processing,
+    choose_reduction,
     post_process,
     validation_maps,
 )
@@ -393,3 +394,37 @@ def test_a_combined_map_goes_with_the_first_channel():
     prediction = Prediction.of(0.0, values)
     found = post_process(prediction, MapProcessing(times_input=True), array, brain(), GRID)
     np.testing.assert_allclose(found, values[0] * array[0], rtol=1e-6)
+
+
+def channels_of(case, best):
+    """Maps of three features: noise, but for the best one, which is the lesion."""
+    rng = np.random.default_rng(int(case.case.case[1:]))
+    values = rng.normal(size=(3, *SIZE)).astype(np.float32)
+    values[best] *= 0.1
+    if case.lesions is not None:
+        values[best] += case.lesions
+    return Prediction.of(0.0, values, "mean")
+
+
+@pytest.mark.parametrize("rule", ["labels", "masks"])
+@pytest.mark.parametrize("best", [0, 2])
+def test_the_channel_that_shows_the_lesions_is_chosen(rule, best):
+    validation = [prepared(number) for number in range(6)]
+    predictions = [channels_of(case, best) for case in validation]
+    reductions = ("mean", "maximum", "channel 1", "channel 2", "channel 3")
+    found = choose_reduction(reductions, predictions, validation, ALLOWED, rule=rule)
+    assert found == f"channel {best + 1}"
+
+
+def test_a_reduction_can_be_named():
+    validation = [prepared(number) for number in range(4)]
+    predictions = [channels_of(case, 1) for case in validation]
+    reductions = ("mean", "maximum", "channel 1", "channel 2", "channel 3")
+    options = (reductions, predictions, validation, ALLOWED)
+    assert choose_reduction(*options, rule="maximum") == "maximum"
+    assert choose_reduction(("sum",), predictions, validation, ALLOWED) == "sum"
+    with pytest.raises(InputError, match="channel 9"):
+        choose_reduction(*options, rule="channel 9")
+    without = [prepared(number, masks=False) for number in range(4)]
+    with pytest.raises(InputError, match="masks"):
+        choose_reduction(reductions, predictions, without, ALLOWED, rule="masks")
