@@ -224,6 +224,8 @@ def choose_reduction(
     single = [each for each in reductions if each not in _OVER_ALL]
     if len(single) < 2:
         return reductions[0]
+    if rule == "masks":
+        require_masks(cases, "reduction")
     worth = {
         each: _worth(_reduced(predictions, cases, each), RAW, allowance, rule) for each in single
     }
@@ -291,6 +293,8 @@ def choose_processing(
         raise InputError(f"post-processing {rule!r}: one of {', '.join(PROCESSING_RULES)}")
     if rule == "none":
         return RAW
+    if rule == "masks":
+        require_masks(maps.cases, "post-processing")
     nominal = any(case.geometry.nominal for case in maps.cases)
     best, best_value = RAW, -np.inf
     for candidate in candidates or standard_candidates(nominal=nominal):
@@ -331,12 +335,23 @@ def _worth(
         shares = maps.segmented(maps.threshold(allowance), processing)
         return auroc([case.case.label for case in maps.cases], shares)
     tuned = maps.tuned_threshold()
-    if tuned is None:
-        raise InputError(
-            "post-processing by masks: no pathological validation case has a lesion mask; choose "
-            "it by labels"
-        )
+    assert tuned is not None  # `require_masks` was asked before
     return float(tuned.detail["pooled_dice"])
+
+
+def require_masks(cases: Sequence[PreparedCase], what: str) -> None:
+    """Refuse to choose something by masks where there are none.
+
+    Raises
+    ------
+    InputError
+        If no pathological validation case has a lesion mask.
+    """
+    if not any(case.case.label == 1 and _has_mask(case) for case in cases):
+        raise InputError(
+            f"{what} by masks: no pathological validation case has a lesion mask; choose it by "
+            "labels"
+        )
 
 
 def _has_mask(case: PreparedCase) -> bool:

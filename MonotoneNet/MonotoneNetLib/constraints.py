@@ -120,7 +120,8 @@ def parzen_histogram(values: torch.Tensor, low: torch.Tensor, *, bins: int = BIN
     counted = (values.detach() < 0).to(values.dtype)
     width = -low / (bins - 1)
     place = ((values - low[:, None]) / width[:, None]).clamp(0, bins - 1)
-    lower = place.detach().floor().clamp(max=bins - 2)
+    # Of a network that has diverged, the loss shall be NaN; NaN is no place in a histogram.
+    lower = place.detach().nan_to_num(0).floor().clamp(max=bins - 2)
     share = place - lower
     index = lower.long()
     histogram = values.new_zeros(len(values), bins)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .results import Comparison, RunResult
-from .summaries import ABSENT, map_names, over_seeds, picker, pooled, spread
+from .summaries import ABSENT, SEVERAL_MAPS, map_names, over_seeds, picker, pooled, spread
 from .table import Table
 
 #: A constraint of this name is none.
@@ -35,7 +35,7 @@ def correlation_table(comparison: Comparison) -> Table:
         )
     )
     rows = []
-    for entry in _classifiers(comparison):
+    for entry in _entries(comparison, ["classifier"]):
         runs = comparison.runs_of(entry)
         if not any(run.correlations for run in runs):
             continue
@@ -51,10 +51,10 @@ def correlation_table(comparison: Comparison) -> Table:
 
 
 def auprc_table(comparison: Comparison) -> Table:
-    """Pooled AUPRC of raw maps, one row per classifier and one column per inference attribution."""
-    columns = map_names(comparison, kind="classifier")
+    """Pooled AUPRC of raw maps, one row per entry and one column per map that is read from it."""
+    columns = map_names(comparison, kinds=SEVERAL_MAPS)
     rows = []
-    for entry in _classifiers(comparison):
+    for entry in _entries(comparison, SEVERAL_MAPS):
         cells = [spread(pooled(comparison, entry, "auprc", picker(name))) for name in columns]
         rows.append([entry, *_training(comparison.runs_of(entry)[0]), *cells])
     legend = (
@@ -66,8 +66,8 @@ def auprc_table(comparison: Comparison) -> Table:
     return Table("AUPRC by constraint and attribution", head, rows, legend)
 
 
-def _classifiers(comparison: Comparison) -> list[str]:
-    return list(dict.fromkeys(run.entry for run in comparison.runs if run.kind == "classifier"))
+def _entries(comparison: Comparison, kinds: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(run.entry for run in comparison.runs if run.kind in kinds))
 
 
 def _training(run: RunResult) -> list[str]:

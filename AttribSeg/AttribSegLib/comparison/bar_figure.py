@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .results import Comparison
 from .style import CHANCE, COLOURS, INTENSITY, Picture, new_figure, plain_axes, save, shown
-from .summaries import Pick, map_names, picker, pooled, primary_map
+from .summaries import SEVERAL_MAPS, Pick, map_names, picker, pooled, primary_map
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 def draw_auprc(comparison: Comparison, path: Path) -> Picture:
     """AUPRC of raw maps by entry and inference attribution (thesis figs 5.4, 5.6)."""
-    classifiers = {run.entry for run in comparison.runs if run.kind == "classifier"}
+    several = {run.entry for run in comparison.runs if run.kind in SEVERAL_MAPS}
     plain = {run.entry for run in comparison.runs if run.kind == "intensity"}
     entries = [entry for entry in comparison.entries if entry not in plain]
-    names = map_names(comparison, kind="classifier")
+    names = map_names(comparison, kinds=SEVERAL_MAPS)
     figure = new_figure(max(7.5, 1.6 + len(entries) * max(0.7, 0.2 * len(names) + 0.25)), 4.9)
     axis = figure.subplots()
     plain_axes(axis)
@@ -29,7 +29,7 @@ def draw_auprc(comparison: Comparison, path: Path) -> Picture:
         bars: list[tuple[Pick, str, float]] = [
             (picker(n), COLOURS[i % len(COLOURS)], i) for i, n in enumerate(names)
         ]
-        if entry not in classifiers:
+        if entry not in several:
             bars = [(primary_map, "0.6", (len(names) - 1) / 2)]
         for pick, colour, slot in bars:
             found = pooled(comparison, entry, "auprc", pick)
@@ -52,7 +52,7 @@ def draw_auprc(comparison: Comparison, path: Path) -> Picture:
         for label in axis.get_xticklabels():
             label.set(ha="right", rotation_mode="anchor")
     axis.set(ylabel="AUPRC, pooled", xlim=(-0.6, len(entries) - 0.4))
-    _bar_legend(figure, names, baselines=len(entries) > len(classifiers), plain=sorted(plain))
+    _bar_legend(figure, names, baselines=len(entries) > len(several), plain=sorted(plain))
     save(figure, path)
     legend = (
         "Raw maps, pooled over the voxels of the cases with a mask: mean over seeds, and each "

@@ -23,7 +23,7 @@ from .style import (
     save,
     shown,
 )
-from .summaries import Pick, map_names, picker, primary_map, rules_of
+from .summaries import SEVERAL_MAPS, Pick, map_names, picker, primary_map, rules_of
 from .voxel_tables import RULE_NAMES
 
 #: Share of the brain at which the curves begin.
@@ -53,10 +53,10 @@ def draw_dice(comparison: Comparison, path: Path) -> Picture:
 
 def draw_dice_by_map(comparison: Comparison, path: Path) -> Picture:
     """The same for each inference attribution of the classifiers (thesis fig. 5.5)."""
-    classifiers = [run.entry for run in comparison.runs if run.kind == "classifier"]
+    classifiers = [run.entry for run in comparison.runs if run.kind in SEVERAL_MAPS]
     plain = [run.entry for run in comparison.runs if run.kind == "intensity"]
     panels = {}
-    for name in map_names(comparison, kind="classifier"):
+    for name in map_names(comparison, kinds=SEVERAL_MAPS):
         lines = _dice_lines(comparison, list(dict.fromkeys(classifiers)), picker(name))
         panels[name] = {**_dice_lines(comparison, plain[:1], primary_map), **lines}
     _draw_dice_panels(comparison, panels, path)

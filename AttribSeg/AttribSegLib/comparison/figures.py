@@ -23,7 +23,7 @@ from .style import (
     series_style,
     shown,
 )
-from .summaries import is_scored, map_names, primary_map
+from .summaries import SEVERAL_MAPS, is_scored, map_names, primary_map
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +61,7 @@ def draw_figures(comparison: Comparison, folder: Path) -> dict[str, Picture]:
         pictures["dice"] = draw_dice(comparison, folder / "dice.png")
         if comparison.examples:
             pictures["examples"] = draw_examples(comparison, folder / "examples.png")
-        if map_names(comparison, kind="classifier"):
+        if map_names(comparison, kinds=SEVERAL_MAPS):
             pictures["auprc"] = draw_auprc(comparison, folder / "auprc.png")
             pictures["dice_by_map"] = draw_dice_by_map(comparison, folder / "dice_by_map.png")
     if any(found.histogram for run in comparison.runs if (found := primary_map(run))):

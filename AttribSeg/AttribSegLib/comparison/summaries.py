@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from ..evaluation import Summary
 from ..evaluation_report import number
@@ -31,9 +31,15 @@ def is_scored(comparison: Comparison) -> bool:
     return any(run.cases and run.maps for run in comparison.runs)
 
 
-def map_names(comparison: Comparison, *, kind: str = "", rule: str = RAW_RULE) -> list[str]:
-    """Names of the maps of all runs (of one kind of entry, if given), in order."""
-    runs = [run for run in comparison.runs if kind in ("", run.kind)]
+#: Kinds of entries with several maps: by attribution, or by the reduction of their channels.
+SEVERAL_MAPS = ("classifier", "counterfactual")
+
+
+def map_names(
+    comparison: Comparison, *, kinds: Sequence[str] = (), rule: str = RAW_RULE
+) -> list[str]:
+    """Names of the maps of all runs (of some kinds of entries, if given), in order."""
+    runs = [run for run in comparison.runs if not kinds or run.kind in kinds]
     return list(dict.fromkeys(each.name for run in runs for each in run.maps if each.rule == rule))
 
 

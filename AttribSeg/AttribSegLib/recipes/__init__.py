@@ -208,25 +208,38 @@ def recipe_from_dict(content: Mapping[str, Any]) -> Recipe:
         raise InputError(f"recipe {content!r}: its name and parameters were expected")
     entries = dict(content)
     name = entries.pop("recipe", "attribution")
-    register = _filled_register()
-    if not isinstance(name, str) or name not in register:
-        raise InputError(f"recipe {name!r}: one of {', '.join(sorted(register))} was expected")
+    found = _registered(name)
     try:
-        return register[name].from_dict(entries)
+        return found.from_dict(entries)
     except InputError:
         raise
     except (TypeError, ValueError) as error:
         raise InputError(f"recipe {name}: a parameter is of the wrong kind ({error})") from error
 
 
-def _filled_register() -> dict[str, Any]:
-    """The register, once every recipe of this package and of those above it has entered it."""
+def _registered(name: Any) -> Any:
+    """A recipe of this package, a registered one, or one that an installed package offers.
+
+    Raises
+    ------
+    InputError
+        If there is none, or what a package offers cannot be loaded.
+    """
     from importlib.metadata import entry_points
 
     # They enter themselves in the register.
     from . import anogan, attribution, autoencoder, silva_rodriguez  # noqa: F401
 
-    for point in entry_points(group=ENTRY_POINTS):
-        if point.name not in REGISTER:
-            REGISTER[point.name] = point.load()
-    return REGISTER
+    offered = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if isinstance(name, str) and name in offered and name not in REGISTER:
+        try:
+            REGISTER[name] = offered[name].load()
+        except (ImportError, AttributeError) as error:
+            raise InputError(
+                f"recipe {name!r}: {offered[name].value}, which a package offers under this name, "
+                f"cannot be loaded ({error})"
+            ) from error
+    if not isinstance(name, str) or name not in REGISTER:
+        known = ", ".join(sorted({*REGISTER, *offered}))
+        raise InputError(f"recipe {name!r}: one of {known} was expected")
+    return REGISTER[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..errors import InputError
 from ..files import make_folder
 from ..image import Geometry
 from ..map_processing import MapProcessing
-from ..operating_point import Allowance, choose_operating_point
+from ..operating_point import Allowance, choose_operating_point, require_masks
 from ..preprocessing.options import recorded_options
 from ..provenance import record
 from ..recipes import Recipe
@@ -85,12 +86,25 @@ def train_bundle(
         When asked to stop; the run can be resumed.
     """
     folder = Path(out)
+    allowance = allowance or Allowance()
+    known = ("labels", "masks", *recipe.reductions)
+    if reduction not in known:
+        raise InputError(f"reduction {reduction!r}: one of {', '.join(known)} was expected")
+    choices = _choices(allowance, processing, reduction)
     if resume and is_bundle(folder):
         finished = load_bundle(folder)
         if not _made_by(finished, recipe, seed, cohort):
             raise InputError(
                 f"{folder}: a finished bundle of another recipe, seed or cohort (splits and files "
                 "count too); give another --out, or --overwrite instead of --resume to replace it"
+            )
+        # Older bundles do not know how theirs were chosen.
+        earlier = finished.record.get("operating_point", choices)
+        differing = [name for name, value in choices.items() if earlier.get(name) != value]
+        if differing:
+            raise InputError(
+                f"{folder}: finished with another {' and '.join(differing)} "
+                f"({earlier.get(differing[0])}); give the same, another --out, or --overwrite"
             )
         if on_event:
             best = finished.record.get("best_epoch")
@@ -102,10 +116,6 @@ def train_bundle(
             f"{folder}: holds a model or an unfinished run already; give another --out, --resume "
             "to go on with it or --overwrite to replace it"
         )
-    allowance = allowance or Allowance()
-    known = ("labels", "masks", *recipe.reductions)
-    if reduction not in known:  # before the training, not after it
-        raise InputError(f"reduction {reduction!r}: one of {', '.join(known)} was expected")
     for what, amount in (("mL", allowance.ml), ("of the brain", allowance.fraction)):
         if not (math.isfinite(amount) and amount >= 0):
             raise InputError(f"allowed false positives {amount} {what}: at least 0 was expected")
@@ -132,6 +142,9 @@ def train_bundle(
             loaded = {"train": cropped[:count], "validation": cropped[count:]}
             geometry = cropped[0].geometry
         _check_allowance(loaded["validation"], geometry, allowance)
+        for what, rule in (("post-processing", processing), ("reduction", reduction)):
+            if rule == "masks":  # before the training, not after it
+                require_masks(loaded["validation"], what)
         trainer = Trainer(
             recipe,
             loaded["train"],
@@ -182,6 +195,7 @@ def train_bundle(
                     training_patients=patient_marks(
                         case for members in splits.values() for case in members
                     ),
+                    operating_point=choices,
                     epochs=len(result.history),
                     best_epoch=result.best_epoch,
                     selection=_SELECTIONS[recipe.selection],
@@ -194,6 +208,14 @@ def train_bundle(
             emit({"event": "done", "bundle": str(folder), "best_epoch": result.best_epoch, **best})
         process.wait()
     return bundle
+
+
+def _choices(
+    allowance: Allowance, processing: str | MapProcessing, reduction: str
+) -> dict[str, Any]:
+    """How the operating point is chosen, in plain form."""
+    steps = processing.to_dict() if isinstance(processing, MapProcessing) else processing
+    return {"allowance": asdict(allowance), "post-processing": steps, "reduction": reduction}
 
 
 def _load(

@@ -139,3 +139,10 @@ def test_bad_options_are_named():
         feature_divergence(features(), features(), divergence="js")
     with pytest.raises(InputError, match="bins 1"):
         feature_divergence(features(), features(), bins=1)
+
+
+def test_features_that_are_not_finite_make_the_loss_so():
+    """The trainer then says that it diverged."""
+    broken = features()
+    broken[0, 0, 0, 0] = torch.nan
+    assert bool(feature_divergence(broken, features()).isnan())
