@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from AttribSegLib.evaluation import EvaluatedCase, Population
+from AttribSegLib.files import write_text
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -49,6 +51,35 @@ def train_once(table: Path, out: Path, recipe: dict[str, Any], *, seed: int) -> 
         *("--seed", str(seed), "--resume"),
         *(("--threads", threads) if threads else ()),
     )
+
+
+def compare_on_lgg(here: Path) -> None:
+    """Run ``attribseg compare`` with the plan beside a study on the cohort of lgg-2d.
+
+    The cohort is made if it is not there; what is finished is not run again. Figures and tables are
+    kept beside the study, and its page is the report below ``results.template.md``.
+    """
+    sys.path.insert(0, str(here.parent / "lgg-2d"))
+    from lgg_cohort import convert
+
+    data = data_folder("lgg_flair_2d.npz")
+    cohort = here.parent / "lgg-2d" / "work" / "cohort"
+    table = cohort / "cohort.csv"
+    if not table.is_file():
+        convert(data / "lgg_flair_2d.npz", cohort)
+    work = here / "work"
+    threads = os.environ.get("OMP_NUM_THREADS")
+    attribseg(
+        *("compare", str(table), "--recipes", str(here / "recipes.json"), "--out", str(work)),
+        *(("--threads", threads) if threads else ()),
+    )
+    for pattern in ("*.png", "table_*.csv"):
+        for path in sorted(work.glob(pattern)):
+            shutil.copyfile(path, here / path.name)
+    head = (here / "results.template.md").read_text(encoding="utf-8")
+    text = (work / "comparison.md").read_text(encoding="utf-8")
+    write_text(here / "results.md", head + text.partition("\n")[2])
+    print(f"written: {here / 'results.md'}")
 
 
 def with_smoothed(cases: Iterator[EvaluatedCase], sigma: float) -> Iterator[EvaluatedCase]:
