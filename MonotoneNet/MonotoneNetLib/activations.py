@@ -20,9 +20,9 @@ from .splitting import split_rectifier
 class SplitActivation(nn.Module):
     """r(x) on the first half of the channels (axis 1), -q(-x) on the rest; q is r unless given.
 
-    Of an odd number of channels the first half has one more; a single channel gets r. After a
-    Linear layer on inputs of more than two axes, axis 1 is not that of the features: the halves
-    are then positions, which is monotone as well.
+    Of an odd number of channels the first half has one more; a single channel gets r, and is then
+    bounded below if r is. After a Linear layer on inputs of more than two axes, axis 1 is not that
+    of the features: the halves are then positions, which is monotone as well.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from torch import nn
 
 from .activations import SplitActivation, activation_fault, pair_fault, unbounded_below
 from .conversion.admission import check_forward, is_positive
-from .conversion.leaves import Kind, leaf_fault, tampering
+from .conversion.leaves import Kind, module_fault, tampering
 from .conversion.sites import Site, Vouched, sites
 from .positivity import POSITIVITIES
 
@@ -57,7 +57,8 @@ class Certificate:
     activations : tuple of str
         The different ones.
     by_construction : bool
-        Whether training cannot change it: all weights from a positive map, all biases frozen.
+        Whether training cannot change it: all weights from a positive map, all biases frozen, and
+        nothing that only the user vouches for.
     vouched : tuple of str
         Modules that only the user's word makes admissible.
     parts : tuple of Part
@@ -101,9 +102,10 @@ def certify(module: nn.Module, *, allow: Sequence[Vouched] = ()) -> Certificate:
 
     Of every layer the effective weight is evaluated, whatever parametrization it has: all must be
     finite and >= 0, and the bias zero. Activations are of a known increasing kind, are evaluated
-    on a grid of numbers, and unbounded below on a part of the channels. Normalisations are not
-    admitted. Every forward is traced, in training and in evaluation, and may only call what is
-    increasing and zero at zero. No module may have forward hooks.
+    on a grid of numbers, and unbounded below on a part of the channels, where there are two or
+    more. Normalisations are not admitted. Every forward is traced, in training and in evaluation,
+    and may only call what is increasing and zero at zero. No module may have forward hooks, or
+    methods of its own beside those of its class.
 
     Parameters
     ----------
@@ -142,7 +144,7 @@ activations: none.
         if site.vouched:
             parts.append(Part(site.name, site.class_name, "the user vouches for it"))
             continue
-        fault = tampering(site.module) or leaf_fault(site.module)
+        fault = module_fault(site.module)
         if fault:
             raise NotMonotone(f"{site}: {fault}")
         finding = "monotone"
@@ -160,14 +162,15 @@ activations: none.
             finding, called = _container(site, found)
             activations += called
         parts.append(Part(site.name, site.class_name, finding))
+    vouched = tuple(str(site) for site in found if site.vouched)
     return Certificate(
         positivity=tuple(dict.fromkeys(layer.positivity for layer in layers)),
         layers=len(layers),
         weights=sum(layer.weights for layer in layers),
         smallest_weight=min((layer.smallest for layer in layers), default=float("inf")),
         activations=tuple(dict.fromkeys(activations)),
-        by_construction=all(layer.lasting for layer in layers),
-        vouched=tuple(str(site) for site in found if site.vouched),
+        by_construction=not vouched and all(layer.lasting for layer in layers),
+        vouched=vouched,
         parts=tuple(parts),
     )
 

@@ -63,7 +63,7 @@ def check_monotone(
     ----------
     module : Module
         Left as it is.
-    x : Tensor of shape (B, ...)
+    x : Tensor of shape (B, n, ...)
         Inputs to start from.
     directions : int
         Number of directions; each is tried from every input and from its negative.
@@ -75,7 +75,7 @@ def check_monotone(
     Raises
     ------
     InputError
-        If there is no input or no direction, or an input is not finite.
+        If there is no input or no direction, or an input is not finite or has no batch axis.
 
     Examples
     --------
@@ -86,6 +86,10 @@ def check_monotone(
         raise InputError(f"directions {directions}: at least 1 was expected")
     if x.numel() == 0 or not bool(x.isfinite().all()):
         raise InputError(f"input of shape {tuple(x.shape)}: finite numbers were expected")
+    if x.ndim < 2:
+        raise InputError(
+            f"input of shape {tuple(x.shape)}: (B, n, ...) was expected; add a batch axis"
+        )
     network = copy.deepcopy(module).double().eval()
     start = x.detach().double()
     spread = float(start.std(correction=0)) or 1.0

@@ -34,13 +34,13 @@ class Positivity(nn.Module, ABC):
         Raises
         ------
         InputError
-            If an entry of W is negative or not a number: there is no such V.
+            If an entry of W is negative or not finite: there is no such V.
         """
-        outside = int((~(W >= 0)).sum())
+        outside = int((~((W >= 0) & W.isfinite())).sum())
         if outside:
             raise InputError(
                 f"weight of shape {tuple(W.shape)}: {outside} of {W.numel()} entries are negative "
-                "or not a number, but a positive weight is never; give absolute values"
+                "or not finite, but a positive weight is never; give absolute values"
             )
         return self._inverse(W)
 

@@ -8,14 +8,13 @@ from typing import Any
 
 from AttribSegLib.errors import InputError
 from torch import nn
-from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 
 from ..activations import pair_fault
 from ..positivity import Positivity
-from .graph_check import Findings, check_graph
+from .graph_check import Around, Findings, check_graph
 from .known_forwards import has_known_forward
-from .leaves import Kind, leaf_fault, tampering
+from .leaves import Kind, module_fault
 from .sites import Site
 from .tracing import Graphs, UntraceableError, trace
 
@@ -65,7 +64,7 @@ def refuse_or_plan(found: Sequence[Site], signed: str) -> list[Rewriting]:
     for site in found:
         if site.vouched:
             continue
-        fault = tampering(site.module) or leaf_fault(site.module)
+        fault = module_fault(site.module)
         if not fault and site.kind is Kind.LAYER:
             fault = _layer_fault(site.module, signed)
         if not fault and site.kind is Kind.ACTIVATION:
@@ -90,11 +89,11 @@ def check_forward(site: Site, found: Sequence[Site]) -> tuple[str | None, Rewrit
     site : Site
         Of the container.
     found : sequence of Site
-        Of the whole network, which tell who is vouched for.
+        Of the whole network: the modules it may call, and who is vouched for.
     """
     if has_known_forward(site.module):
         return None, None
-    trusted = {id(each.module) for each in found if each.vouched}
+    parts = {id(each.module): each.vouched for each in found}
     try:
         graphs = trace(site.module)
     except UntraceableError as error:
@@ -104,8 +103,8 @@ def check_forward(site: Site, found: Sequence[Site]) -> tuple[str | None, Rewrit
             f"e.g. allow=[{site.class_name!r}]"
         ), None
     findings = tuple(
-        check_graph(graph, site.module, vouched=lambda part: id(part) in trusted)
-        for graph in graphs
+        check_graph(graph, Around(site.module, parts, training))
+        for graph, training in zip(graphs, (True, False), strict=True)
     )
     fault = next((each.faults[0] for each in findings if each.faults), None)
     return fault, Rewriting(site, graphs, findings)
@@ -120,8 +119,6 @@ def is_positive(layer: nn.Module) -> bool:
 
 
 def _layer_fault(layer: Any, signed: str) -> str | None:
-    if any(isinstance(each, UninitializedParameter) for each in layer.parameters()):
-        return "a lazy layer without weights yet; run the network once first"
     if parametrize.is_parametrized(layer):
         return None if is_positive(layer) else "parametrised already; remove that first"
     if not bool(layer.weight.isfinite().all()):

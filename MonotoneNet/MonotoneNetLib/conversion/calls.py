@@ -17,7 +17,10 @@ class Seen(Enum):
     VALUE = "activation"  # increasing in the input, zero where the input is
     SIZE = "size"  # numbers >= 0 that depend on shapes only
     PLAIN = "number"  # other things that do not depend on values
+    ZERO = "zeros"  # a constant: an extreme with it is bounded
+    DTYPE = "type of an activation"  # a floating one, which `view` may not take
     EXTREME = "extreme and its index"  # what max(axis) gives
+    INDEX = "index of an extreme"  # of no use here, but usually given a name
     TENSOR = "parameter"  # a parameter or buffer used outside a layer
 
 
@@ -27,11 +30,15 @@ class NotAdmissibleError(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """A call, each of its arguments a plain value or, where it is a node, a `Seen`."""
+    """A call, each of its arguments a plain value or, where it is a node, a `Seen`.
+
+    `training` says in which mode the forward was traced.
+    """
 
     name: str
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    training: bool = False
 
     def get(self, position: int, keyword: str, default: Any = None) -> Any:
         """Argument by position or keyword."""
@@ -42,7 +49,9 @@ class Call:
     @property
     def data(self) -> Any:
         """The first argument."""
-        return self.args[0] if self.args else self.kwargs.get("input")
+        if self.args:
+            return self.args[0]
+        return self.kwargs.get("tensors" if "tensors" in self.kwargs else "input")
 
 
 def contains(argument: Any, *kinds: Seen) -> bool:
@@ -57,7 +66,7 @@ def contains(argument: Any, *kinds: Seen) -> bool:
 
 
 #: What depends on values or may have any sign.
-TENSORS = (Seen.VALUE, Seen.EXTREME, Seen.TENSOR)
+TENSORS = (Seen.VALUE, Seen.ZERO, Seen.EXTREME, Seen.INDEX, Seen.TENSOR)
 
 
 def name_of(target: Any) -> str | None:

@@ -9,12 +9,26 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import fx
 
 from .calls import TENSORS, Call, NotAdmissibleError, Seen, contains
 from .leaves import interpolation_fault
 from .refused_functions import REASONS, UNKNOWN
 
 Rule = Callable[[Call], Seen]
+
+#: Types that activations may be given: others have no negative numbers, or round to few.
+_FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def _check_types(call: Call) -> None:
+    given = (*call.args, *call.kwargs.values())
+    kinds = [each for each in given if isinstance(each, torch.dtype)]
+    other = [str(each) for each in kinds if call.name == "view" or each not in _FLOATING]
+    if call.name == "view" and contains(given, Seen.DTYPE):
+        other.append("another type")
+    if other:
+        raise NotAdmissibleError(f"as {other[0]}: the numbers become others")
 
 
 def _one_value(call: Call) -> Seen:
@@ -24,10 +38,22 @@ def _one_value(call: Call) -> Seen:
         raise NotAdmissibleError("of a parameter or buffer; put it into a layer")
     if call.data is not Seen.VALUE or contains(rest, *TENSORS):
         raise NotAdmissibleError("of something else than one activation and fixed options")
-    kinds = [each for each in (*call.args, *call.kwargs.values()) if isinstance(each, torch.dtype)]
-    if kinds and (call.name == "view" or not all(kind.is_floating_point for kind in kinds)):
-        raise NotAdmissibleError(f"as {kinds[0]}: the numbers become others")
+    _check_types(call)
     return Seen.VALUE
+
+
+def _to(call: Call) -> Seen:
+    """To a type or device, or those of another activation."""
+    if call.data is Seen.VALUE and call.get(1, "other") is Seen.VALUE:
+        return _one_value(Call(call.name, call.args[:1] + call.args[2:], {}))
+    return _one_value(call)
+
+
+def _dropout(call: Call) -> Seen:
+    mode = call.get(2, "train" if "train" in call.kwargs else "training", True)
+    if mode is not False and not call.training:
+        raise NotAdmissibleError("random in evaluation too; give it training=self.training")
+    return _one_value(call)
 
 
 def _values(call: Call) -> Seen:
@@ -61,7 +87,7 @@ def _multiply(call: Call) -> Seen:
     a, b = call.data, call.get(1, "other")
     if not contains((a, b), *TENSORS):
         return _arithmetic(call)
-    if contains((a, b), Seen.TENSOR, Seen.EXTREME):
+    if contains((a, b), Seen.TENSOR, Seen.EXTREME, Seen.INDEX):
         raise NotAdmissibleError("by a parameter or buffer, whose sign is not known")
     if a is Seen.VALUE and b is Seen.VALUE:
         raise NotAdmissibleError("a product of activations")
@@ -92,9 +118,14 @@ def _arithmetic(call: Call) -> Seen:
     return Seen.SIZE if known else Seen.PLAIN
 
 
+_OF_A_CONSTANT = "of a constant: bounded; use the activation of torch.nn"
+
+
 def _extreme(call: Call) -> Seen:
     """Largest or smallest value: of all, along an axis (with its index), or of two."""
     other, axis = call.get(1, "other"), call.kwargs.get("dim")
+    if contains((call.data, other), Seen.ZERO):
+        raise NotAdmissibleError(_OF_A_CONSTANT)
     if call.data is Seen.VALUE and other is Seen.VALUE:
         return Seen.VALUE
     _one_value(call)
@@ -102,7 +133,10 @@ def _extreme(call: Call) -> Seen:
 
 
 def _pair(call: Call) -> Seen:
-    if call.data is Seen.VALUE and call.get(1, "other") is Seen.VALUE:
+    pair = (call.data, call.get(1, "other"))
+    if contains(pair, Seen.ZERO):
+        raise NotAdmissibleError(_OF_A_CONSTANT)
+    if pair == (Seen.VALUE, Seen.VALUE):
         return Seen.VALUE
     raise NotAdmissibleError("of something else than two activations")
 
@@ -131,10 +165,10 @@ def _average(call: Call) -> Seen:
 def _getitem(call: Call) -> Seen:
     source, index = call.args
     if source is Seen.EXTREME:
-        if index == 0:
-            return Seen.VALUE
-        raise NotAdmissibleError("the index of the largest value is not increasing")
-    if source is Seen.TENSOR or contains(index, *TENSORS):
+        if index in (0, 1):  # also where only the first is used, as in `v, _ = x.max(1)`
+            return (Seen.VALUE, Seen.INDEX)[index]
+        raise NotAdmissibleError("of, or by, something else than 0")
+    if source in (Seen.TENSOR, Seen.INDEX) or contains(index, *TENSORS):
         raise NotAdmissibleError("of, or by, something else than activations and fixed places")
     return source
 
@@ -145,7 +179,9 @@ def _getattr(call: Call) -> Seen:
         return Seen.VALUE
     if source in (Seen.VALUE, Seen.TENSOR) and name in ("shape", "ndim"):
         return Seen.SIZE
-    if source in (Seen.VALUE, Seen.TENSOR) and name in ("dtype", "device", "requires_grad"):
+    if source is Seen.VALUE and name == "dtype":
+        return Seen.DTYPE
+    if source in (Seen.VALUE, Seen.TENSOR) and name in ("device", "requires_grad"):
         return Seen.PLAIN
     if source is Seen.VALUE and name in ("T", "mT", "H", "mH"):
         return Seen.VALUE
@@ -173,16 +209,18 @@ def _plain(call: Call) -> Seen:
 def _zeros(call: Call) -> Seen:
     if contains((call.args[1:], call.kwargs), *TENSORS):
         raise NotAdmissibleError(UNKNOWN)
-    return Seen.VALUE
+    _check_types(call)
+    return Seen.ZERO
 
 
 _SHAPING = (
     "flatten unflatten reshape view squeeze unsqueeze permute transpose swapaxes swapdims movedim "
     "moveaxis t contiguous clone expand repeat tile repeat_interleave narrow select chunk split "
     "tensor_split unbind flip roll rot90 unfold fold pixel_shuffle pixel_unshuffle "
-    "channel_shuffle float double half bfloat16 to"
+    "channel_shuffle float double half bfloat16"
 )
-_REDUCING = "mean sum amax amin cumsum dropout dropout1d dropout2d dropout3d feature_dropout"
+_REDUCING = "mean sum amax amin cumsum"
+_DROPOUTS = "dropout dropout1d dropout2d dropout3d feature_dropout"
 _POOLING = (
     "max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d "
     "adaptive_max_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d avg_pool1d"
@@ -191,6 +229,8 @@ _POOLING = (
 #: Rules by name; those of functions hold for methods of tensors too.
 RULES: dict[str, Rule] = {
     **dict.fromkeys(f"{_SHAPING} {_REDUCING} {_POOLING}".split(), _one_value),
+    **dict.fromkeys(_DROPOUTS.split(), _dropout),
+    "to": _to,
     **dict.fromkeys(("cat", "concat", "concatenate", "stack", "hstack", "vstack"), _values),
     **dict.fromkeys(("add", "iadd"), _add),
     **dict.fromkeys(("mul", "imul", "multiply"), _multiply),
@@ -221,4 +261,19 @@ def judge(call: Call) -> Seen:
     rule = RULES.get(call.name)
     if rule is None:
         raise NotAdmissibleError(REASONS.get(call.name, UNKNOWN))
-    return rule(call)
+    if rule in (_extreme, _pair):
+        return rule(call)
+    made = rule(_zeros_as_values(call))
+    moved = call.data is Seen.ZERO and call.name in (*_SHAPING.split(), "to", "getitem")
+    return Seen.ZERO if made is Seen.VALUE and moved else made
+
+
+def _zeros_as_values(call: Call) -> Call:
+    """Zeros are activations, but for the rules of extremes."""
+
+    def plain(argument: Any) -> Any:
+        return Seen.VALUE if argument is Seen.ZERO else argument
+
+    args = fx.node.map_aggregate(call.args, plain)
+    kwargs = fx.node.map_aggregate(call.kwargs, plain)
+    return Call(call.name, tuple(args), dict(kwargs), call.training)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,9 @@ from .calls import TENSORS, Call, NotAdmissibleError, Seen, contains, name_of
 from .functional_forms import NORMS, activation_module
 from .functions import judge
 from .leaves import Kind, kind_of
+
+#: What modules take and give.
+_ACTIVE = (Seen.VALUE, Seen.ZERO)
 
 
 @dataclass(frozen=True)
@@ -42,18 +45,34 @@ class Findings:
     functional: tuple[Functional, ...]
 
 
-def check_graph(
-    graph: fx.Graph, owner: nn.Module, *, vouched: Callable[[nn.Module], bool]
-) -> Findings:
+@dataclass(frozen=True)
+class Around:
+    """What must be known to judge a forward.
+
+    Parameters
+    ----------
+    owner : Module
+        Whose forward it is.
+    parts : mapping from int to bool
+        By ``id``, the modules that are judged by themselves, and whether somebody vouches for
+        them: then they may be called with anything. No others may be called.
+    training : bool
+        In which mode the forward was traced.
+    """
+
+    owner: nn.Module
+    parts: Mapping[int, bool]
+    training: bool
+
+
+def check_graph(graph: fx.Graph, around: Around) -> Findings:
     """Follow the activations through a graph.
 
     Parameters
     ----------
     graph : Graph
         Of the owner's own forward, see :func:`.trace`.
-    owner : Module
-    vouched : callable
-        Whether somebody vouches for a module: it may be called with anything.
+    around : Around
 
     Returns
     -------
@@ -66,14 +85,14 @@ def check_graph(
     functional: list[Functional] = []
     for node in graph.nodes:
         try:
-            seen[node], found = _judge(node, owner, seen, vouched)
+            seen[node], found = _judge(node, seen, around)
         except NotAdmissibleError as error:
             faults.append(f"{_called(node)}: {error}")
             seen[node] = Seen.VALUE  # so that one fault is told once
             continue
         if found is not None:
             functional.append(found)
-        if _in_place_and_seen_again(node, owner, found):
+        if _in_place_and_seen_again(node, around.owner, found):
             faults.append(
                 f"{_called(node)}: in place, and its input is used again; use the out-of-place form"
             )
@@ -81,10 +100,7 @@ def check_graph(
 
 
 def _judge(
-    node: fx.Node,
-    owner: nn.Module,
-    seen: dict[fx.Node, Any],
-    vouched: Callable[[nn.Module], bool],
+    node: fx.Node, seen: dict[fx.Node, Any], around: Around
 ) -> tuple[Any, Functional | None]:
     args = fx.node.map_arg(node.args, lambda each: seen[each])
     kwargs = fx.node.map_arg(node.kwargs, lambda each: seen[each])
@@ -96,17 +112,20 @@ def _judge(
         _all_values(args[0], "it returns something that is no activation")
         return Seen.VALUE, None
     if node.op == "call_module":
-        child = owner.get_submodule(str(node.target))
-        if not vouched(child):
+        child = around.owner.get_submodule(str(node.target))
+        vouched = around.parts.get(id(child))
+        if vouched is None:
+            raise NotAdmissibleError("a part of a layer or activation, not to be called by itself")
+        if not vouched:
             _check_arguments(child, args, kwargs)
         return Seen.VALUE, None
     name = name_of(node.target)
     if name is None:
         raise NotAdmissibleError("not a function of PyTorch that is known here")
-    call = Call(name, tuple(args), dict(kwargs))
+    call = Call(name, tuple(args), dict(kwargs), around.training)
     activation = activation_module(call)
     if activation is not None or name in NORMS:
-        if call.data is not Seen.VALUE:
+        if call.data not in _ACTIVE:
             raise NotAdmissibleError("of something that is no activation")
         fault = activation_fault(activation) if activation is not None else None
         if fault:
@@ -119,7 +138,7 @@ def _check_arguments(child: nn.Module, args: Any, kwargs: Any) -> None:
     """A container gets all it needs and no options; other modules one activation."""
     given = (*args, *kwargs.values())
     if kind_of(child) is not Kind.CONTAINER:
-        if not given or given[0] is not Seen.VALUE or contains(given[1:], *TENSORS):
+        if not given or given[0] not in _ACTIVE or contains(given[1:], *TENSORS):
             raise NotAdmissibleError("a module called with something else than one activation")
         return
     _all_values(given, "a module called with something that is no activation")
@@ -138,7 +157,7 @@ def _all_values(argument: Any, otherwise: str) -> None:
     if isinstance(argument, list | tuple):
         for each in argument:
             _all_values(each, otherwise)
-    elif argument is not Seen.VALUE:
+    elif argument not in _ACTIVE:
         raise NotAdmissibleError(otherwise)
 
 

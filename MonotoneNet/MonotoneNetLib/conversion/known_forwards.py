@@ -29,6 +29,7 @@ def monotone_forward(kind: _M) -> _M:
 def has_known_forward(module: nn.Module) -> bool:
     """Whether the class of a module, that very one, was registered, or it is a plain sequence."""
     kind = type(module)
-    if kind.forward is nn.Sequential.forward and kind.__iter__ is nn.Sequential.__iter__:  # type: ignore[attr-defined]
+    plain = kind.forward is nn.Sequential.forward
+    if plain and getattr(kind, "__iter__", None) is nn.Sequential.__iter__:
         return True
     return kind in _KNOWN

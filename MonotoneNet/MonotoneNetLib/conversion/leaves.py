@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
+import torch
 from AttribSegLib.networks import twice
 from torch import nn
 from torch.fx import GraphModule
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.nn.parameter import is_lazy
 
 from ..activations import ACTIVATIONS, REFUSED_ACTIVATIONS, SplitActivation
 
@@ -40,7 +44,9 @@ LAYERS: tuple[type[nn.Module], ...] = (
 )
 
 _NORMS: tuple[type[nn.Module], ...] = (
-    _NormBase,  # batch and instance norm of PyTorch
+    _BatchNorm,
+    nn.SyncBatchNorm,
+    _InstanceNorm,
     nn.GroupNorm,
     nn.LayerNorm,
     nn.LocalResponseNorm,
@@ -97,7 +103,8 @@ _PASSING: dict[type[nn.Module], Callable[[Any], str | None] | None] = {
     nn.Upsample: _no_bicubic,
     nn.UpsamplingNearest2d: _no_bicubic,
     nn.UpsamplingBilinear2d: _no_bicubic,
-    **{getattr(nn, f"{kind}Pad{n}d"): None for kind in ("Zero", "Circular") for n in (1, 2, 3)},
+    **{getattr(nn, f"ZeroPad{n}d"): _zero_constant for n in (1, 2, 3)},
+    **{getattr(nn, f"CircularPad{n}d"): None for n in (1, 2, 3)},
     **{getattr(nn, f"{k}Pad{n}d"): None for k in ("Reflection", "Replication") for n in (1, 2, 3)},
     nn.Identity: None,
     nn.Dropout: None,
@@ -144,7 +151,7 @@ def kind_of(module: nn.Module) -> Kind:
     """The part a module plays; see :func:`leaf_fault` for whether it may."""
     if type(module) is SplitActivation:
         return Kind.SPLIT
-    if isinstance(module, _NORMS):
+    if _base(module, _NORMS):
         return Kind.NORM
     if _base(module, LAYERS):
         return Kind.LAYER
@@ -161,10 +168,23 @@ def kind_of(module: nn.Module) -> Kind:
     return Kind.CONTAINER
 
 
+def module_fault(module: nn.Module) -> str | None:
+    """Why a module cannot be judged by its class, or not be part of a monotone network, or None.
+
+    Activations are checked by :mod:`.activations`, weights and forwards by the caller.
+    """
+    if isinstance(module, torch.jit.ScriptModule):
+        return "TorchScript, which cannot be converted; give the module it was made from"
+    own = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+    if any(is_lazy(each) for each in own):
+        return "a lazy module without weights yet; run the network once first"
+    return tampering(module) or leaf_fault(module)
+
+
 def leaf_fault(module: nn.Module) -> str | None:
     """Why a module that is no container cannot be part of a monotone network, or None.
 
-    Activations are checked by :mod:`.activations`, weights by the caller.
+    See :func:`module_fault`.
     """
     if kind_of(module) is Kind.REFUSED:
         name = type(module).__name__
@@ -178,11 +198,21 @@ def tampering(module: nn.Module) -> str | None:
     """Why a module may do something else than its class says, or None."""
     if module._forward_hooks or module._forward_pre_hooks:
         return "has forward hooks, which may change what it computes; remove them first"
-    if "forward" in vars(module):
-        return "has a forward of its own beside that of its class; write it into the class"
-    if type(module).__call__ is not nn.Module.__call__ and not isinstance(module, GraphModule):
+    kind: Any = type(module)
+    for name, value in vars(module).items():
+        # What PyTorch itself may set there is None; a graph module keeps its call in its class.
+        shadows = inspect.isfunction(getattr(kind, name, None)) or name in _CALLS
+        if shadows and value is not None:
+            return f"has a {name} of its own beside that of its class; write it into the class"
+    if kind.__call__ is not nn.Module.__call__ and not isinstance(module, GraphModule):
         return "has a __call__ of its own beside its forward"
+    if any(getattr(kind, name) is not getattr(nn.Module, name) for name in _CALLS[:2]):
+        return "is called in a way of its own beside its forward"
     return None
+
+
+#: What stands between the call of a module and its forward.
+_CALLS = ("_call_impl", "_wrapped_call_impl", "_compiled_call_impl", "_wrapped_call")
 
 
 def _base(module: nn.Module, known: tuple[type[nn.Module], ...]) -> type[nn.Module] | None:

@@ -43,7 +43,7 @@ def rewrite(module: nn.Module, graphs: Graphs, findings: Sequence[Findings]) -> 
     in_training, graph = graphs
     _dropouts_as_modules(in_training, graph, module)
     first, second = (each.functional for each in findings)
-    if [each.name for each in first] != [each.name for each in second]:
+    if [_told(each) for each in first] != [_told(each) for each in second]:
         raise ModesDifferError
     for pair in zip(first, second, strict=True):
         name = _as_module(pair[1], module)
@@ -74,6 +74,11 @@ def _dropouts(graph: fx.Graph) -> list[fx.Node]:
 
 def _argument(node: fx.Node, position: int, keyword: str) -> Any:
     return node.args[position] if len(node.args) > position else node.kwargs.get(keyword)
+
+
+def _told(found: Functional) -> tuple[str, str]:
+    """The function and, with its options, the activation."""
+    return found.name, str(found.activation)
 
 
 def _as_module(found: Functional, module: nn.Module) -> str | None:

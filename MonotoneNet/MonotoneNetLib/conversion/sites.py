@@ -51,8 +51,8 @@ def class_name(module: nn.Module) -> str:
 def sites(network: nn.Module, allow: Sequence[Vouched] = ()) -> list[Site]:
     """All modules, each once, parents before children.
 
-    Parts of a layer (its parametrizations) and of a split activation are not modules of the
-    network.
+    Parts of a layer (its parametrizations), of a norm and of a split activation are not modules
+    of the network, and no forward may call them.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def _collect(
     used.update(fitting)
     kind = kind_of(module)
     found.append(Site(name, module, kind, bool(fitting)))
-    if kind in (Kind.SPLIT, Kind.LAYER):
+    if kind in (Kind.SPLIT, Kind.LAYER, Kind.NORM):
         return
     for child_name, child in module.named_children():
         _collect(f"{name}.{child_name}" if name else child_name, child, found, known, allow, used)

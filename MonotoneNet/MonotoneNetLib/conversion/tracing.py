@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.nn.parameter import is_lazy
 
 #: Of one forward, in training and in evaluation.
 Graphs = tuple[fx.Graph, fx.Graph]
@@ -23,6 +24,9 @@ class UntraceableError(Exception):
 
 class _OwnForward(fx.Tracer):
     """Records a forward for one tensor, or several, with its options as they are by default."""
+
+    # Else a forward would compute with a buffer's present numbers, or change them, when traced.
+    proxy_buffer_attributes = True
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Every module that is called stays one node."""
@@ -53,12 +57,12 @@ class _OwnForward(fx.Tracer):
 
 
 def trace(module: nn.Module) -> Graphs:
-    """Graphs of a module's own forward in training and in evaluation.
+    """Graphs of a module's own forward, with all in it in training and all in evaluation.
 
     Parameters
     ----------
     module : Module
-        Left as it is.
+        Left as it is, its buffers too.
 
     Raises
     ------
@@ -80,12 +84,23 @@ def trace(module: nn.Module) -> Graphs:
 
 @contextmanager
 def _mode(module: nn.Module, training: bool) -> Iterator[None]:
-    before = module.training
-    module.training = training
+    """Everything in training or in evaluation; modes and buffers are restored.
+
+    A forward may ask for the mode of a child as well as for its own.
+    """
+    modes = [(each, each.training) for each in module.modules()]
+    buffers = [(each, each.detach().clone()) for each in module.buffers() if not is_lazy(each)]
+    for each, _ in modes:
+        each.training = training
     try:
         yield
     finally:
-        module.training = before
+        for each, mode in modes:
+            each.training = mode
+        with torch.no_grad():
+            for buffer, numbers in buffers:
+                if not torch.equal(buffer, numbers):
+                    buffer.copy_(numbers)
 
 
 def same_graphs(first: fx.Graph, second: fx.Graph) -> bool:

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import torch
 from AttribSegLib.errors import InputError
 from AttribSegLib.networks import build_network
 from MonotoneNetLib.activations import SplitActivation
@@ -114,6 +115,13 @@ def pre_hook(network):
     network.register_forward_pre_hook(lambda module, args: (-args[0],))
 
 
+def set_on(position, name):
+    def change(network):
+        setattr(network[position], name, lambda *arguments: arguments[0])
+
+    return change
+
+
 class Odd(SplitActivation):
     def forward(self, x):
         return -x
@@ -133,6 +141,12 @@ TAMPERED = {
     "Tanh inside": (tanh_inside, r"^1 \(SplitActivation\): Tanh alone"),
     "negative slope": (negative_slope, r"^1 \(SplitActivation\): LeakyReLU of slope -0.5"),
     "patched": (patched_split, r"^1 \(SplitActivation\): has a forward of its own"),
+    "convolution": (
+        lambda network: set_on(0, "_conv_forward")(network.insert(0, monotone(nn.Conv1d(2, 2, 1)))),
+        r"^0 \(Conv1d\): has a _conv_forward of its own",
+    ),
+    "call": (set_on(0, "_call_impl"), r"^0 \(\w+\): has a _call_impl of its own"),
+    "compiled": (set_on(2, "_compiled_call_impl"), "has a _compiled_call_impl of its own"),
     "hook": (hook, r"^1 \(SplitActivation\): has forward hooks"),
     "hook before": (pre_hook, r"^the network \(Sequential\): has forward hooks"),
     "subclass": (swap(1, Odd(nn.ReLU())), r"^1 \(Odd\): .*"),
@@ -213,6 +227,55 @@ def test_pairs_with_tanh():
     network = mlp()
     network[1] = SplitActivation(nn.Tanh(), nn.ReLU())
     assert certify(network).activations == ("split Tanh() and ReLU()",)
+
+
+def test_methods_of_known_networks_and_graph_modules_are_their_own():
+    network = body()
+    network.patch_logits = lambda x: -x
+    with pytest.raises(NotMonotone, match="has a patch_logits of its own"):
+        certify(network)
+    network = monotone(FunctionalReLU())
+    certify(network)
+    network._wrapped_call = lambda self, x: -self.forward(x)
+    with pytest.raises(NotMonotone, match="has a _wrapped_call of its own"):
+        certify(network)
+
+
+def test_a_call_of_a_class_is_that_of_pytorch():
+    class Upside(nn.Sequential):
+        def _call_impl(self, *arguments):
+            return -super()._call_impl(*arguments)
+
+    with pytest.raises(NotMonotone, match="called in a way of its own"):
+        certify(Upside(nn.Identity()))
+
+
+def test_what_is_vouched_for_is_not_by_construction():
+    network = mlp()
+    assert certify(network).by_construction
+    assert not certify(network, allow=["2"]).by_construction
+
+
+class Counting(nn.Module):
+    """Counts its calls past the graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = monotone(nn.Linear(2, 2))
+        self.layer.eval()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self._buffers["calls"].add_(1)
+        return self.layer(x)
+
+
+def test_looking_at_a_network_leaves_its_buffers_and_modes():
+    network = Counting()
+    certify(network)
+    assert network.calls == 0
+    assert network.training
+    assert not network.layer.training
 
 
 def test_allow_must_fit():

@@ -115,6 +115,22 @@ REFUSED = {
     "functional in place": lambda self, x: F.relu(x, inplace=True) + x,
     "module of two activations": lambda self, x: self.layer(x, x),
     "module of nothing": lambda self, x: self.layer(),
+    "only where a child is trained": lambda self, x: -x if self.layer.training else x,
+    "only where a child is not trained": lambda self, x: x if self.norm.training else -x,
+    "numbers of a buffer": lambda self, x: x * float(self.offset[0]),
+    "whole numbers by the type of zeros": lambda self, x: x.to(
+        torch.zeros_like(x, dtype=torch.int32).dtype
+    ),
+    "whole numbers by the type of a buffer": lambda self, x: x.to(self.offset.dtype),
+    "powers of two": lambda self, x: x.to(torch.float8_e8m0fnu),
+    "bits by the type of an activation": lambda self, x: x.view(x.half().dtype),
+    "dropout in evaluation": lambda self, x: F.dropout(x, 0.5),
+    "dropout in evaluation, by name": lambda self, x: torch.dropout(x, p=0.5, train=True),
+    "maximum with a constant": lambda self, x: torch.maximum(x, torch.zeros_like(x)),
+    "max with a constant": lambda self, x: torch.max(x.new_zeros(3)[None], x),
+    "index given a name": lambda self, x: tuple(x.max(1))[1],
+    "index of the index": lambda self, x: x.max(1)[1][0],
+    "index as a factor": lambda self, x: x * x.max(1, keepdim=True)[1],
 }
 
 
@@ -129,6 +145,12 @@ def test_forwards(name):
 
 def test_a_functional_activation_that_only_one_mode_has():
     network = calling(lambda self, x: F.relu(x) if self.training else F.elu(x))
+    with pytest.raises(InputError, match=r"inner \(Bad\): .*training and evaluation"):
+        monotone(network)
+
+
+def test_a_functional_activation_whose_options_differ_between_the_modes():
+    network = calling(lambda self, x: F.leaky_relu(x, 0.1 if self.training else 0.5))
     with pytest.raises(InputError, match=r"inner \(Bad\): .*training and evaluation"):
         monotone(network)
 

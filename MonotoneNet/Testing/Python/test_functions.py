@@ -8,6 +8,12 @@ from MonotoneNetLib.numerical_check import check_monotone
 from torch import nn
 from torch.nn import functional as F
 
+
+def first(pair):
+    values, _ = pair
+    return values
+
+
 #: Calls on x of shape (2, 4, 6, 6), by the name of the rule.
 CALLS = {
     "flatten": [lambda x: x.flatten(1), lambda x: torch.flatten(x, 2)],
@@ -47,7 +53,7 @@ CALLS = {
     "double": [lambda x: x.double()],
     "half": [lambda x: x.half().double()],
     "bfloat16": [lambda x: x.bfloat16().double()],
-    "to": [lambda x: x.to(torch.float64), lambda x: x.to(x.device)],
+    "to": [lambda x: x.to(torch.float64), lambda x: x.to(x.device), lambda x: x.mean(1).to(x)],
     "mean": [lambda x: x.mean((2, 3)), lambda x: torch.mean(x, dim=1)],
     "sum": [lambda x: x.sum(1, keepdim=True), lambda x: sum([x, 2 * x])],
     "amax": [lambda x: x.amax((2, 3))],
@@ -69,7 +75,11 @@ CALLS = {
     "avg_pool1d": [lambda x: F.avg_pool1d(x[:, 0], 2)],
     "avg_pool2d": [lambda x: F.avg_pool2d(x, 2, divisor_override=3)],
     "avg_pool3d": [lambda x: F.avg_pool3d(x, 2)],
-    "cat": [lambda x: torch.cat([x, x], 1), lambda x: torch.cat((x, x[:, :1]), dim=1)],
+    "cat": [
+        lambda x: torch.cat([x, x], 1),
+        lambda x: torch.cat(tensors=[x, x], dim=1),
+        lambda x: torch.cat((x, x[:, :1]), dim=1),
+    ],
     "concat": [lambda x: torch.concat([x, x], 1)],
     "concatenate": [lambda x: torch.concatenate([x, x], 1)],
     "stack": [lambda x: torch.stack([x, x])],
@@ -82,7 +92,12 @@ CALLS = {
     "truediv": [lambda x: x / 3, lambda x: x / x.shape[-1]],
     "divide": [lambda x: torch.divide(x, 3)],
     "true_divide": [lambda x: x.true_divide(3)],
-    "max": [lambda x: x.max(1)[0], lambda x: torch.max(x, dim=1).values, lambda x: x.max()],
+    "max": [
+        lambda x: x.max(1)[0],
+        lambda x: torch.max(x, dim=1).values,
+        lambda x: first(x.max(1)),
+        lambda x: x.max(),
+    ],
     "min": [lambda x: x.min(2)[0], lambda x: torch.min(x, x.flip(1)), lambda x: x.min()],
     "maximum": [lambda x: torch.maximum(x, x.flip(2))],
     "minimum": [lambda x: x.minimum(x.flip(2))],

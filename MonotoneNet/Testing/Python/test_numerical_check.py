@@ -85,3 +85,5 @@ def test_bad_input():
     for x in (torch.zeros(0, 2), torch.tensor([[float("nan")]])):
         with pytest.raises(InputError, match="finite"):
             check_monotone(nn.Identity(), x)
+    with pytest.raises(InputError, match="batch axis"):
+        check_monotone(nn.Identity(), torch.ones(3))

@@ -59,7 +59,7 @@ def test_derivatives(phi):
 
 
 @pytest.mark.parametrize("phi", MAPS, ids=str)
-@pytest.mark.parametrize("value", [-1e-30, float("nan")])
+@pytest.mark.parametrize("value", [-1e-30, float("nan"), float("inf")])
 def test_no_inverse_of_what_is_not_positive(phi, value):
     with pytest.raises(InputError, match="1 of 2 entries are negative"):
         phi.right_inverse(torch.tensor([1.0, value]))
