@@ -6,7 +6,7 @@ import pytest
 from AttribSegLib.errors import InputError
 from AttribSegLib.recipes import REGISTER, recipe_from_dict
 
-GUEST = '''
+GUEST = """
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,7 +16,7 @@ from AttribSegLib.recipes.options import TrainingOptions
 @dataclass(frozen=True)
 class Guest(TrainingOptions):
     name: ClassVar[str] = "guest"
-'''
+"""
 
 
 @pytest.fixture
