@@ -74,6 +74,7 @@ def summary(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "lowest": min(finite),
                 "highest": max(finite),
                 "last": layers[-1].std,
+                "before_last": [fold([each.std for each in layers[:-1]]) for fold in (min, max)],
                 "outside": {
                     layer.name: layer.std for layer in layers if not BAND[0] <= layer.std <= BAND[1]
                 },

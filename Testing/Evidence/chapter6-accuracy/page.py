@@ -67,7 +67,8 @@ def depth_table(rows: list[dict[str, Any]]) -> str:
 
 def band_table(rows: list[dict[str, Any]]) -> str:
     """What lies outside the band with "ours", over all seeds."""
-    head = ["Network", "Seed", "Lowest", "Highest", "Last layer", "Layers outside"]
+    head = ["Network", "Seed", "All but the last: lowest", "highest", "Last layer"]
+    head += ["Layers outside"]
     table = []
     for row in (row for row in rows if row["init"] == "ours"):
         outside = ", ".join(f"`{name}` ({std:.2f})" for name, std in row["outside"].items())
@@ -75,7 +76,7 @@ def band_table(rows: list[dict[str, Any]]) -> str:
             [
                 f"ResNet-{row['depth']}, {FORMS[row['form']]}",
                 str(row["seed"]),
-                *(f"{row[name]:.3f}" for name in ("lowest", "highest", "last")),
+                *(f"{std:.3f}" for std in (*row["before_last"], row["last"])),
                 f"{len(row['outside'])} of {row['layers']}" + (f": {outside}" if outside else ""),
             ]
         )
