@@ -105,8 +105,8 @@ def counterfactual(
     start : {"positive", "zero"}
         Of the proximal steps. "positive" takes the positive features first, which is a closed form
         for M <= 0: the map then has the resolution of the features, and is large on what training
-        keeps out of healthy images. "zero" follows the gradient alone, which gives a smaller
-        1-norm, spread over healthy tissue. Signed counterfactuals always start at zero.
+        keeps out of healthy images. "zero" follows the gradient alone, which gives a somewhat
+        smaller 1-norm. Signed counterfactuals always start at zero.
     max_iterations : int, optional
         No image gets more steps; :data:`MAX_ITERATIONS` unless given.
     learning_rate : float

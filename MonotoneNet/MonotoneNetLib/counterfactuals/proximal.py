@@ -165,22 +165,22 @@ def _land(
     low_value, high_value = above[1] - aim, below[1] - aim
     share, score = high.clone(), below[1].clone()
     for _ in range(_SEARCHES):
-        todo = (score < problem.margin - 2 * landing).nonzero()[:, 0]
-        if len(todo) == 0:
+        far = (score < problem.margin - 2 * landing).nonzero()[:, 0]
+        if len(far) == 0:
             break
-        a, b, fa, fb = low[todo], high[todo], low_value[todo], high_value[todo]
+        a, b, fa, fb = low[far], high[far], low_value[far], high_value[far]
         at = torch.lerp(a, b, (fa / (fa - fb)).clamp(0.02, 0.98))
-        points = start[todo] + _column(at, start) * whole[todo]
-        seen = problem.scores(points, images[todo])
+        points = start[far] + _column(at, start) * whole[far]
+        seen = problem.scores(points, images[far])
         under = seen < problem.margin
-        share[todo] = torch.where(under, at, share[todo])
-        score[todo] = torch.where(under, seen, score[todo])
-        value = seen - aim[todo]
+        share[far] = torch.where(under, at, share[far])
+        score[far] = torch.where(under, seen, score[far])
+        value = seen - aim[far]
         falls_short = value > 0
-        low[todo], high[todo] = torch.where(falls_short, at, a), torch.where(falls_short, b, at)
+        low[far], high[far] = torch.where(falls_short, at, a), torch.where(falls_short, b, at)
         # The end that stays counts half, so that it does not stay for ever.
-        low_value[todo] = torch.where(falls_short, value, fa / 2)
-        high_value[todo] = torch.where(falls_short, fb / 2, value)
+        low_value[far] = torch.where(falls_short, value, fa / 2)
+        high_value[far] = torch.where(falls_short, fb / 2, value)
     return start + _column(share, start) * whole, score
 
 
