@@ -168,15 +168,17 @@ def lesion_table(mask: Image, attribution: Image) -> list[Lesion]:
     means = mean(values)
     peaks = np.asarray(ndimage.maximum(values, label, np.arange(1, count + 1)))
     geometry = mask.geometry
+    known = not geometry.nominal
+    voxel_ml = geometry.voxel_volume_ml if known else 0.0
+    ras = geometry.to_ras(centres)
     result = []
     for number, index in enumerate(np.argsort(-voxels, kind="stable"), start=1):
-        known = not geometry.nominal
         result.append(
             Lesion(
                 number=number,
                 voxels=int(voxels[index]),
-                volume_ml=float(voxels[index] * geometry.voxel_volume_ml) if known else None,
-                centre_ras_mm=_triple(geometry.to_ras(centres[index])) if known else None,
+                volume_ml=float(voxels[index] * voxel_ml) if known else None,
+                centre_ras_mm=_triple(ras[index]) if known else None,
                 centre_ijk=_triple(centres[index]),
                 mean_attribution=float(means[index]),
                 peak_attribution=float(peaks[index]),

@@ -78,7 +78,7 @@ def image_from_volume_node(node: Any, *, nominal: bool = False) -> Image:
             f"{_named(node)} has {components} components per voxel (colour, vector or sequence): a "
             "scalar volume was expected; convert it, or extract one volume, first"
         )
-    array = _voxels(data).copy()
+    array = _voxels(data).copy(order="K")  # turning the axes over would take several times as long
     if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
         count = int((~np.isfinite(array)).sum())
         raise InputError(f"{_named(node)} has {count} voxels that are NaN or infinite")
