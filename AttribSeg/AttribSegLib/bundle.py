@@ -162,6 +162,33 @@ def is_bundle(folder: str | Path) -> bool:
     return (Path(folder) / "config.json").is_file()
 
 
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """What ``config.json`` of a bundle says, of a schema that this version knows; loads no weights.
+
+    Raises
+    ------
+    InputError
+        If the folder is not a finished bundle or was made by a newer version.
+    """
+    source = Path(folder)
+    if not source.is_dir():
+        raise InputError(f"{source}: no such bundle folder")
+    if not is_bundle(source):
+        unfinished = (source / "training").is_dir()
+        hint = "its training is not finished; resume it" if unfinished else "no config.json in it"
+        raise InputError(f"{source}: not a bundle ({hint})")
+    config: Any = read_json(source / "config.json")
+    schema = config.get("schema_version") if isinstance(config, dict) else None
+    if not isinstance(schema, int):
+        raise InputError(f"{source / 'config.json'}: no schema_version; not a bundle of AttribSeg")
+    if schema > SCHEMA_VERSION:
+        raise InputError(
+            f"{source}: bundle of schema {schema}, this version reads up to {SCHEMA_VERSION}; "
+            "update AttribSeg"
+        )
+    return dict(config)
+
+
 def load_bundle(folder: str | Path) -> Bundle:
     """Load a bundle.
 
@@ -176,21 +203,7 @@ def load_bundle(folder: str | Path) -> Bundle:
     from .training.checkpoint import load_tensors, load_weights
 
     source = Path(folder)
-    if not source.is_dir():
-        raise InputError(f"{source}: no such bundle folder")
-    if not is_bundle(source):
-        unfinished = (source / "training").is_dir()
-        hint = "its training is not finished; resume it" if unfinished else "no config.json in it"
-        raise InputError(f"{source}: not a bundle ({hint})")
-    config = read_json(source / "config.json")
-    schema = config.get("schema_version") if isinstance(config, dict) else None
-    if not isinstance(schema, int):
-        raise InputError(f"{source / 'config.json'}: no schema_version; not a bundle of AttribSeg")
-    if schema > SCHEMA_VERSION:
-        raise InputError(
-            f"{source}: bundle of schema {schema}, this version reads up to {SCHEMA_VERSION}; "
-            "update AttribSeg"
-        )
+    config = read_config(source)
     try:
         recipe = recipe_from_dict(config["recipe"])
         channels = tuple(str(name) for name in config["channels"])
