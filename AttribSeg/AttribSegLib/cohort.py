@@ -134,6 +134,7 @@ def read_cohort(
     fractions: Sequence[float] = (0.6, 0.2, 0.2),
     check_images: bool = True,
     both_classes: bool = True,
+    on_event: Callable[[dict[str, Any]], None] | None = None,
 ) -> Cohort:
     """Read a cohort table and check all of it before anything runs.
 
@@ -149,6 +150,8 @@ def read_cohort(
         they are.
     both_classes : bool
         A table of one class is a fault; not so where nothing is learned from it.
+    on_event : callable, optional
+        Receives ``{"event": "check", "done": k, "total": n}`` after every file that was read.
 
     Raises
     ------
@@ -170,6 +173,7 @@ def read_cohort(
         check_images=check_images,
         both_classes=both_classes,
         faults=faults,
+        on_event=on_event,
     )
 
 
@@ -182,6 +186,7 @@ def make_cohort(
     check_images: bool = True,
     both_classes: bool = True,
     faults: Sequence[Fault] = (),
+    on_event: Callable[[dict[str, Any]], None] | None = None,
 ) -> Cohort:
     """Check cases, split them when none has a split yet, and make a cohort of them.
 
@@ -191,7 +196,7 @@ def make_cohort(
         All with the same channels.
     source : str
         Where they come from, for messages.
-    seed, fractions, check_images, both_classes
+    seed, fractions, check_images, both_classes, on_event
         See :func:`read_cohort`.
     faults : sequence of (int, str)
         Faults found before, with their rows; they are reported with the others.
@@ -206,7 +211,7 @@ def make_cohort(
     if not cases and not found:
         found.append((0, "there is no case"))
     if check_images:
-        found += check_case_images(cases)
+        found += check_case_images(cases, on_event=on_event)
     if found:
         # Faults of the whole table carry row 0 and are told after those of single rows.
         ordered = sorted(found, key=lambda fault: (fault[0] == 0, fault[0]))

@@ -66,9 +66,25 @@ def open_table(path: Path) -> Table:
         raise InputError(f"{path}: not a text table; export it as CSV (UTF-8) and give that file")
     if not text.strip():
         raise InputError(f"{path}: empty; a header and one row per case were expected")
-    # csv.Sniffer guesses from all the text and may choose a letter; the header decides alone.
-    header = text.lstrip().splitlines()[0]
-    delimiter = max(",;\t", key=header.count)
+    return table_of(text, path)
+
+
+def table_of(text: str, path: Path) -> Table:
+    """The table that a text holds.
+
+    Parameters
+    ----------
+    text : str
+        Not empty, without a byte order mark.
+    path : Path
+        Where it comes from, for messages.
+
+    Raises
+    ------
+    InputError
+        If a line is not CSV.
+    """
+    delimiter = delimiter_of(text)
     stream = io.StringIO(text, newline="")
     reader = csv.reader(stream, delimiter=delimiter, skipinitialspace=True)
     lines: list[tuple[int, list[str]]] = []
@@ -91,6 +107,13 @@ def open_table(path: Path) -> Table:
         columns = columns[:-1]
         rows = [(row, cells[: len(columns)]) for row, cells in rows]
     return Table(columns, rows)
+
+
+def delimiter_of(text: str) -> str:
+    """What separates the cells: comma, semicolon or tab, whichever the header has most of."""
+    # csv.Sniffer guesses from all the text and may choose a letter; the header decides alone.
+    header = text.lstrip().splitlines()[0]
+    return max(",;\t", key=header.count)
 
 
 def parse_rows(table: Table, folder: Path) -> tuple[list[dict[str, Any]], list[Fault]]:

@@ -6,7 +6,7 @@ A fault is ``(row, text)``; row 0 stands for the whole table.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,8 +42,16 @@ class _Content:
         return float(self.lowest[window].min()), float(self.highest[window].max())
 
 
-def check_case_images(cases: Iterable[Case]) -> list[Fault]:
+def check_case_images(
+    cases: Iterable[Case], *, on_event: Callable[[dict[str, Any]], None] | None = None
+) -> list[Fault]:
     """Read every distinct file once, in threads, and list what is wrong with it.
+
+    Parameters
+    ----------
+    cases : iterable of Case
+    on_event : callable, optional
+        Receives ``{"event": "check", "done": k, "total": n}`` after every file.
 
     Returns
     -------
@@ -56,8 +64,17 @@ def check_case_images(cases: Iterable[Case]) -> list[Fault]:
     files = {(path, case.nominal_spacing) for case in cases for _, path in _files_of(case)}
     ordered = sorted(files, key=str)
     # Decompression lets other threads run; more of them would only hold more volumes at once.
+    contents = {}
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        contents = dict(zip(ordered, pool.map(lambda key: _content(*key), ordered), strict=True))
+        try:
+            for key, content in zip(
+                ordered, pool.map(lambda key: _content(*key), ordered), strict=True
+            ):
+                contents[key] = content
+                if on_event is not None:
+                    on_event({"event": "check", "done": len(contents), "total": len(ordered)})
+        finally:  # who stops does not wait for the rest
+            pool.shutdown(cancel_futures=True)
     faults: list[Fault] = []
     for case in cases:
         for text in _faults_of(case, contents):

@@ -6,7 +6,7 @@ intensity exactly as for the network's map.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -134,6 +134,7 @@ def choose_operating_point(
     processing: str | MapProcessing = "none",
     reduction: str = "labels",
     device: Any = None,
+    on_event: Callable[[dict[str, Any]], None] | None = None,
 ) -> Bundle:
     """Choose a bundle's reduction of channels, its post-processing and its thresholds.
 
@@ -150,6 +151,8 @@ def choose_operating_point(
         "labels" and "masks" choose the best channel, where the recipe has a choice; otherwise one
         of the recipe's reductions. See :func:`choose_reduction`.
     device : torch.device, optional
+    on_event : callable, optional
+        Receives ``{"event": "threshold", "done": k, "total": n}`` after every image's map.
 
     Returns
     -------
@@ -164,7 +167,7 @@ def choose_operating_point(
     """
     allowance = allowance or Allowance()
     kept = list(validation)
-    predictions = _predictions(bundle, kept, device)
+    predictions = _predictions(bundle, kept, device, on_event)
     chosen_reduction = choose_reduction(
         bundle.recipe.reductions, predictions, kept, allowance, rule=reduction
     )
@@ -232,8 +235,18 @@ def choose_reduction(
     return max(single, key=lambda each: worth[each])
 
 
-def _predictions(bundle: Bundle, cases: Sequence[PreparedCase], device: Any) -> list[Prediction]:
-    return [predict(bundle, case.array[None], device=device)[0] for case in cases]
+def _predictions(
+    bundle: Bundle,
+    cases: Sequence[PreparedCase],
+    device: Any,
+    on_event: Callable[[dict[str, Any]], None] | None = None,
+) -> list[Prediction]:
+    found = []
+    for case in cases:
+        found += predict(bundle, case.array[None], device=device)
+        if on_event is not None:
+            on_event({"event": "threshold", "done": len(found), "total": len(cases)})
+    return found
 
 
 def _reduced(
