@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,7 @@ def detect(
     minimum_ml: float = 0.0,
     threshold: Threshold | None = None,
     device: Any = None,
+    on_event: Callable[[dict[str, Any]], None] | None = None,
 ) -> Detection:
     """Detect the lesions of one image.
 
@@ -102,6 +103,9 @@ def detect(
     threshold : Threshold, optional
         Instead of the bundle's own.
     device : torch.device, optional
+    on_event : callable, optional
+        Called with ``{"event": "step", "step": "attribution", "channel": ""}`` before the network
+        is asked, which takes most of the time.
 
     Raises
     ------
@@ -125,6 +129,8 @@ def detect(
         background=bundle.recipe.background,
         clip=bundle.recipe.clip,
     )
+    if on_event is not None:
+        on_event({"event": "step", "step": "attribution", "channel": ""})
     slices: list[dict[str, float]] = []
     if bundle.dimensions == 2:
         prediction, slices = predict_slices(bundle, array, inside, geometry, device=device)

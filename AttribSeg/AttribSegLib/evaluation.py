@@ -75,13 +75,15 @@ class Curves:
     """Precision-recall and Dice curves pooled over a population, thinned for drawing.
 
     ``selected`` is the share of brain voxels above the threshold: the one abscissa on which maps
-    of different units compare. ``operating`` holds the same four at the stored threshold.
+    of different units compare; ``threshold`` is the one in the map's own units. ``operating``
+    holds the first four at the stored threshold.
     """
 
     recall: NDArray[np.float64]
     precision: NDArray[np.float64]
     selected: NDArray[np.float64]
     dice: NDArray[np.float64]
+    threshold: NDArray[np.float64]
     operating: dict[str, float] | None
 
 
@@ -313,6 +315,7 @@ def _curves(ranked: RankedScores, operating: dict[str, float] | None) -> Curves:
         precision=ranked.precision[keep],
         selected=selected[keep] / (ranked.positives + ranked.negatives),
         dice=ranked.dice[keep],
+        threshold=ranked.cuts[keep].astype(np.float64),
         operating=operating,
     )
 

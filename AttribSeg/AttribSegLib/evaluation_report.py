@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .evaluation import PATHOLOGICAL, Evaluation, MapScore, Population, Summary
+from .evaluation_curves import curves_table
 from .files import atomic_path, write_json, write_text
 from .metrics.image import Estimate
 from .thresholds import (
@@ -54,7 +55,7 @@ _ABSENT = "-"
 def write_evaluation(
     evaluation: Evaluation, out: str | Path, *, title: str, description: str
 ) -> dict[str, Path]:
-    """Write ``cases.csv``, ``evaluation.json``, ``evaluation.md`` and ``curves.png``.
+    """Write ``cases.csv``, ``evaluation.json``, ``evaluation.md``, ``curves.png`` and ``.csv``.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ def write_evaluation(
     Returns
     -------
     dict of str to Path
-        Keys ``cases``, ``json``, ``markdown``, ``curves``.
+        Keys ``cases``, ``json``, ``markdown``, ``curves`` (the figure), ``curve_points``.
 
     Raises
     ------
@@ -82,11 +83,13 @@ def write_evaluation(
         "json": folder / "evaluation.json",
         "markdown": folder / "evaluation.md",
         "curves": folder / "curves.png",
+        "curve_points": folder / "curves.csv",
     }
     write_text(paths["cases"], cases_table(evaluation.rows))
     write_json(paths["json"], evaluation_dict(evaluation, title=title, description=description))
     write_text(paths["markdown"], report(evaluation, title=title, description=description))
     draw_curves(evaluation, paths["curves"], title=title)
+    write_text(paths["curve_points"], curves_table(evaluation))
     return paths
 
 

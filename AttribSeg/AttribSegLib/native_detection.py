@@ -106,7 +106,7 @@ def detect_native(
     allow_download : bool
         HD-BET, where the bundle asks for it, may fetch its weights.
     on_event : callable, optional
-        See `prepare`.
+        See `prepare` and `detect`.
 
     Returns
     -------
@@ -128,7 +128,12 @@ def detect_native(
     options = replace(expected_options(bundle), allow_download=allow_download)
     prepared = prepare(scans, options, brain=brain, on_event=on_event)
     found = detect(
-        bundle, prepared.channels, brain=prepared.brain, threshold=threshold, device=device
+        bundle,
+        prepared.channels,
+        brain=prepared.brain,
+        threshold=threshold,
+        device=device,
+        on_event=on_event,
     )
     first = bundle.channels[0]
     attribution = prepared.to_native(found.attribution, first)

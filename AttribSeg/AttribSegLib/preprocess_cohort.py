@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from .transform import write_transform
 _DETACHED = (".mhd", ".nhdr", ".hdr")
 
 OnEvent = Callable[[dict[str, Any]], None]
+OnStep = Callable[[str, dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,10 @@ def preprocess_cohort(
     force : bool
         Also cases that were done before with the same inputs and options.
     on_event : callable, optional
-        Called with ``{"event": "progress", "done", "total", "case", "status", "seconds_left"}``;
-        whatever it raises stops the run, and cases that are done stay.
+        Called with ``{"event": "progress", "done", "total", "case", "status", "reason",
+        "warnings", "seconds_left"}`` after every case, and where they are worked on one by one
+        with ``{"event": "step", "step", "channel", "case", "done", "total"}`` before every step
+        of one; whatever it raises stops the run, and cases that are done stay.
 
     Returns
     -------
@@ -109,10 +113,18 @@ def preprocess_cohort(
     folder = make_folder(Path(out).absolute())
     _protect_inputs(cohort, folder)
     tasks = [_Task(case, folder / "cases" / case.case, options, force) for case in cohort.cases]
-    outcomes = run_tasks(_timed, tasks, jobs=jobs, dask=dask)
+    found: dict[str, CaseResult] = {}
+
+    def step(case: str, event: dict[str, Any]) -> None:
+        if on_event is not None:
+            on_event({**event, "case": case, "done": len(found), "total": len(tasks)})
+
+    here = jobs == 1 and not dask  # a function of this process cannot be called from another
+    outcomes = run_tasks(
+        partial(_timed, on_step=step if here else None), tasks, jobs=jobs, dask=dask
+    )
     (folder / "cohort.csv").unlink(missing_ok=True)
     start = time.monotonic()
-    found: dict[str, CaseResult] = {}
     for done, (task, outcome) in enumerate(outcomes, start=1):
         result = outcome if isinstance(outcome, CaseResult) else _failed(task.case, outcome)
         if result.status == "done" and not _complete(task.case, task.folder):
@@ -164,9 +176,9 @@ class _Task:
     force: bool
 
 
-def _timed(task: _Task) -> CaseResult:
+def _timed(task: _Task, on_step: OnStep | None = None) -> CaseResult:
     start = time.monotonic()
-    done = _process(task)
+    done = _process(task, on_step)
     return replace(done, seconds=round(time.monotonic() - start, 2))
 
 
@@ -201,8 +213,9 @@ def _roles(case: Case) -> dict[str, Path]:
     return {**case.channels, **{role: path for role, path in masks.items() if path is not None}}
 
 
-def _process(task: _Task) -> CaseResult:
+def _process(task: _Task, on_step: OnStep | None) -> CaseResult:
     case = task.case
+    on_event = None if on_step is None else partial(on_step, case.case)
     inputs = {role: _image_hash(path) for role, path in _roles(case).items()}
     key = _key(inputs, task.options)
     target = task.folder / f"{case.case}.json"
@@ -217,7 +230,7 @@ def _process(task: _Task) -> CaseResult:
         )
     channels = {name: read_image(path) for name, path in case.channels.items()}
     brain = None if case.brain is None else read_image(case.brain)
-    prepared = prepare(channels, task.options, brain=brain)
+    prepared = prepare(channels, task.options, brain=brain, on_event=on_event)
     with atomic_folder(task.folder) as folder:
         for name, image in prepared.channels.items():
             write_image(image, folder / f"{case.case}_{name}.nii.gz")

@@ -7,19 +7,26 @@ never stops the rest.
 from __future__ import annotations
 
 import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
-from .errors import InputError
+from .errors import Cancelled, InputError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 #: How long to wait for a cluster to answer, seconds.
 _CLUSTER_TIMEOUT = 15
+
+#: How often a wait is interrupted, and how long processes have to end, seconds.
+_AWAKE, _GRACE = 0.5, 3.0
 
 _DIED = "the process died, probably out of memory; use fewer jobs, or a coarser grid"
 
@@ -60,9 +67,12 @@ def _here(
 ) -> Iterator[tuple[Task, Result | Exception]]:
     for task in tasks:
         try:
-            yield task, function(task)
+            outcome: Result | Exception = function(task)
+        except Cancelled:  # asked for while the task was at work
+            raise
         except Exception as error:
-            yield task, error
+            outcome = error
+        yield task, outcome
 
 
 def _in_processes(
@@ -83,22 +93,77 @@ def _in_processes(
 def _pool(
     function: Callable[[Task], Result], tasks: dict[int, Task], jobs: int
 ) -> Iterator[tuple[int, Result | Exception]]:
-    """Results by number, until all are there or a process dies."""
+    """Results by number, until all are there or a process dies.
+
+    Who stops listening, or is interrupted, ends the processes: a task may take minutes.
+    """
+    others = set(active_children())
     # Forking after SimpleITK has started threads can hang.
     with ProcessPoolExecutor(
-        jobs, mp_context=get_context("spawn"), initializer=_limit_threads, initargs=(jobs,)
+        jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(jobs,)
     ) as pool:
-        numbers = {pool.submit(function, task): number for number, task in tasks.items()}
+        numbers = {pool.submit(_ended_cleanly, function, t): n for n, t in tasks.items()}
+        pending = set(numbers)
         try:
-            for future in as_completed(numbers):
-                error = future.exception()
-                if isinstance(error, BrokenProcessPool):
-                    return
-                if error is not None and not isinstance(error, Exception):
-                    raise error
-                yield numbers[future], error or future.result()
+            while pending:
+                # Not for ever: on Windows nothing interrupts a wait without an end.
+                finished, pending = wait(pending, _AWAKE, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    error = future.exception()
+                    if isinstance(error, BrokenProcessPool):
+                        return
+                    if error is not None and not isinstance(error, Exception):
+                        raise error
+                    yield numbers[future], error or future.result()
+        except BaseException:
+            _end([child for child in active_children() if child not in others])
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end(children: Sequence[BaseProcess]) -> None:
+    """End processes, which may clean up after themselves for a moment."""
+    for child in children:
+        child.terminate()
+    deadline = time.monotonic() + _GRACE
+    for child in children:
+        child.join(max(deadline - time.monotonic(), 0.0))
+        if child.is_alive():
+            child.kill()
+
+
+class _Ended(BaseException):
+    """The process was asked to end."""
+
+
+def _ended_cleanly(function: Callable[[Task], Result], task: Task) -> Result:
+    """Run a task; when the process is asked to end, what it has opened is closed first."""
+
+    def end(number: int, frame: Any) -> None:
+        raise _Ended
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        return function(task)
+    except _Ended:
+        os._exit(1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _start_worker(jobs: int) -> None:
+    """Share the cores, and end when the process that gives the tasks does, however it ended."""
+    _limit_threads(jobs)
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, name="follow parent", daemon=True).start()
 
 
 def _connect(address: str) -> Any:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from typing import Any
 
 from .. import __version__
 from ..errors import Cancelled, InputError
+from .control import listen_for_stop
 
 _COMMANDS = ("simulate", "cohort", "preprocess", "train", "detect", "evaluate", "compare")
 
@@ -26,8 +28,8 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of the whole command."""
+def build_parser(commands: Mapping[str, Any] | None = None) -> argparse.ArgumentParser:
+    """The parser of the whole command; for ``commands`` see :func:`main`."""
     parser = argparse.ArgumentParser(
         prog="attribseg",
         description="Segment brain lesions from image-level labels: train a healthy/pathological "
@@ -37,10 +39,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--out bundle && attribseg detect cohort/images/*.nii.gz --bundle bundle --out detections",
     )
     parser.add_argument("--version", action="version", version=f"attribseg {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in _COMMANDS:
-        module = import_module(f".{name}", __name__)
-        sub = commands.add_parser(
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    modules = {name: import_module(f".{name}", __name__) for name in _COMMANDS}
+    for name, module in (modules | dict(commands or {})).items():
+        sub = subparsers.add_parser(
             name,
             help=module.HELP,
             description=module.__doc__,
@@ -51,16 +53,25 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, commands: Mapping[str, Any] | None = None) -> int:
     """Run a subcommand.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; those of the process by default.
+    commands : mapping of str to module, optional
+        Further subcommands, which a package above this one offers; modules (or objects) with
+        ``HELP``, ``add_arguments`` and ``run``, described by their docstring.
 
     Returns
     -------
     int
         0 when all went well, 2 for bad input (one line says what), 130 when stopped.
     """
-    args = build_parser().parse_args(argv)
+    args = build_parser(commands).parse_args(argv)
     try:
+        listen_for_stop()
         if getattr(args, "seed", 0) < 0:
             raise InputError(f"--seed {args.seed}: a number of at least 0 was expected")
         return int(args.run(args))

@@ -10,6 +10,7 @@ image is checked, all faults are listed at once, and the cohort is summed up.
 from __future__ import annotations
 
 import argparse
+import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=nothing,
         help="the voxel sizes in a FOLDER are not known: nothing in mm or mL will be computed",
     )
+    parser.add_argument("--json", action="store_true", help="print the summary as a JSON line")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -80,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
     from ..cohort import read_cohort, write_cohort
     from ..errors import InputError
+    from .events import JsonLines
 
     options = vars(args)
     source = Path(args.source)
@@ -97,9 +100,14 @@ def run(args: argparse.Namespace) -> int:
                 f"{source}: {flags.replace('_', '-')} is for a folder of images; a table says it "
                 "in its columns"
             )
-        cohort = read_cohort(source, seed=args.seed)
+        on_event = JsonLines() if args.json else None
+        cohort = read_cohort(source, seed=args.seed, on_event=on_event)
     if out:
         write_cohort(cohort, out)
+    if args.json:
+        table = str(out or source)
+        print(json.dumps({"event": "done", "cohort": table, "summary": cohort.summary()}))
+        return 0
     print(describe(cohort))
     if out:
         print(f"written      {out}")

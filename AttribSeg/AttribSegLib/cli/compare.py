@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from ..errors import InputError
     from ..files import make_folder, read_json
     from ..training.augmentation import NO_AUGMENTATION
+    from .events import JsonLines, ProgressBar, stop_on_interrupt
 
     content = read_json(args.recipes)
     if args.protocol == "2d" and isinstance(content, dict):
@@ -54,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"{args.recipes}: {error}") from error
     if args.threads is not None and args.threads < 1:
         raise InputError(f"--threads {args.threads}: at least 1 was expected")
-    cohort = read_cohort(args.cohort, seed=args.seed)
+    report: Any = JsonLines() if args.json else ProgressBar()
+    cohort = read_cohort(args.cohort, seed=args.seed, on_event=report)
     cohorts = {}
     if plan.sweep is not None:
         cohorts = {
@@ -66,12 +68,10 @@ def run(args: argparse.Namespace) -> int:
     from ..comparison.report import write_comparison
     from ..comparison.run import compare
     from ..slice_protocol import central_slices
-    from .events import JsonLines, ProgressBar, stop_on_interrupt
 
     if args.threads:
         torch.set_num_threads(args.threads)
     make_folder(args.out)
-    report: Any = JsonLines() if args.json else ProgressBar()
     with closing(report), stop_on_interrupt() as stopped:
         description = f"{args.cohort.name}"
         if args.protocol == "2d":

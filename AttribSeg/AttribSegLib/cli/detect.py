@@ -8,7 +8,6 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +72,17 @@ def run(args: argparse.Namespace) -> int:
     bundle = load_bundle(args.bundle)
     device = select_device(args.device)
     failures: list[tuple[str, str]] = []
-    for name, files in inputs:
+    for done, (name, files) in enumerate(inputs):
+        if args.json:
+            _report({"event": "image", "case": name, "done": done, "total": len(inputs)})
         try:
             event = _detect_one(args, bundle, device, name, files)
         except InputError as error:
             failures.append((name, str(error)))
             event = {"event": "failed", "case": name, "reason": str(error)}
+        event |= {"done": done + 1, "total": len(inputs)}
         if args.json or len(inputs) > 1 or not failures:
-            _report(event, as_json=args.json)
+            (_report if args.json else _tell)(event)
     if failures and len(inputs) == 1:
         raise InputError(failures[0][1])
     if failures:
@@ -169,15 +171,13 @@ def _detect_one(
         "minimum_ml": args.minimum_ml,
         "threshold": threshold,
         "device": device,
+        "on_event": _report if args.json else None,
     }
     if raw and not args.json:
         print(f"{name}: a raw scan, preparing it (about a minute) ...", flush=True)
     try:
         if raw:
-            listen = partial(_report, as_json=True) if args.json else None
-            detection = detect_native(
-                bundle, channels, allow_download=args.allow_download, on_event=listen, **given
-            )
+            detection = detect_native(bundle, channels, allow_download=args.allow_download, **given)
         else:
             detection = detect(bundle, channels, **given)
     except InputError as error:
@@ -190,6 +190,8 @@ def _detect_one(
         minimum_ml=args.minimum_ml,
         device=device.type,
     )
+    if args.json:
+        _report({"event": "step", "step": "write", "channel": ""})
     written = write_detection(detection, args.out / name, name=name, record=details)
     return {
         "event": "case",
@@ -212,10 +214,14 @@ def _contents(paths: Iterable[Path]) -> Iterator[Path]:
         yield from sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
 
 
-def _report(event: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(event), flush=True)
-    elif event["event"] == "failed":
+def _report(event: dict[str, Any]) -> None:
+    """For programs: ``image`` and ``step`` events on the way, ``case`` or ``failed`` at its end."""
+    print(json.dumps(event), flush=True)
+
+
+def _tell(event: dict[str, Any]) -> None:
+    """For people."""
+    if event["event"] == "failed":
         print(f"{event['case']}: failed", flush=True)
     else:
         volume = "" if event["lesion_ml"] is None else f", {event['lesion_ml']:.2f} mL"

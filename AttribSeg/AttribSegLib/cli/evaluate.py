@@ -33,10 +33,12 @@ def run(args: argparse.Namespace) -> int:
     from ..bundle import load_bundle
     from ..cohort import read_cohort
     from ..files import make_folder
+    from .events import JsonLines
 
     make_folder(args.out)
     bundle = load_bundle(args.bundle)
-    cohort = read_cohort(args.cohort, seed=args.seed)
+    checked = JsonLines() if args.json else None
+    cohort = read_cohort(args.cohort, seed=args.seed, on_event=checked)
 
     from ..assessment import assess
     from ..evaluation_report import write_evaluation

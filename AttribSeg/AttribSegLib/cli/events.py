@@ -97,6 +97,15 @@ class ProgressBar:
             rates = f"validation TPR {event['tpr']:.2f} TNR {event['tnr']:.2f}"
         print(f"alpha {event['alpha']:.4g}: {rates}: {verdict}", flush=True)
 
+    def _on_check(self, event: dict[str, Any]) -> None:
+        self._count("checked", event["done"], event["total"])
+
+    def _on_load(self, event: dict[str, Any]) -> None:
+        self._count("loaded", event["done"], event["total"])
+
+    def _on_threshold(self, event: dict[str, Any]) -> None:
+        self._count("maps for the threshold", event["done"], event["total"])
+
     def _on_slices(self, event: dict[str, Any]) -> None:
         self._count("slices", event["done"], event["total"])
 
@@ -107,7 +116,8 @@ class ProgressBar:
         """A counter on terminals."""
         if sys.stderr.isatty():
             whole = "" if total is None else f"/{total}"
-            print(f"\r{what} {done}{whole}", end="", file=sys.stderr, flush=True)
+            end = "\n" if done == total else ""
+            print(f"\r{what} {done}{whole}", end=end, file=sys.stderr, flush=True)
 
     def _on_done(self, event: dict[str, Any]) -> None:
         print(f"bundle: {event['bundle']} (weights of epoch {event['best_epoch']})")

@@ -107,6 +107,8 @@ def run(args: argparse.Namespace) -> int:
 
         def show(event: dict[str, Any]) -> None:
             bar.update(event["done"] - bar.n)
+            if event["event"] == "step":
+                bar.set_postfix_str(f"{event['case']}: {event['step']}")
             if args.json:
                 print(json.dumps(event), flush=True)
 

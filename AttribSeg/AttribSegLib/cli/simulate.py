@@ -6,6 +6,7 @@ Writes cohort.csv, images/, lesions/ and simulation.json. The same seed gives th
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of all that is random")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="parallel processes")
+    parser.add_argument("--json", action="store_true", help="print events as JSON lines")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,10 +63,13 @@ def run(args: argparse.Namespace) -> int:
 
     from ..simulation import simulate_cohort
 
-    with tqdm(total=max(args.healthy + args.pathological, 0), unit="subject") as bar:
+    total = max(args.healthy + args.pathological, 0)
+    with tqdm(total=total, unit="subject", disable=args.json) as bar:
 
         def show(event: dict[str, Any]) -> None:
             bar.update(event["done"] - bar.n)
+            if args.json:
+                print(json.dumps(event), flush=True)
 
         table = simulate_cohort(
             args.out,
@@ -80,5 +85,5 @@ def run(args: argparse.Namespace) -> int:
             jobs=args.jobs,
             on_event=show,
         )
-    print(table)
+    print(json.dumps({"event": "done", "cohort": str(table)}) if args.json else table)
     return 0

@@ -124,6 +124,7 @@ def run(args: argparse.Namespace) -> int:
     from ..errors import InputError
     from ..files import read_json
     from ..recipes import recipe_from_dict
+    from .events import JsonLines, ProgressBar, stop_on_interrupt
 
     content: dict[str, Any] = {"recipe": args.recipe}
     if args.recipe.endswith(".json"):
@@ -137,17 +138,16 @@ def run(args: argparse.Namespace) -> int:
     if search:
         del content["alpha"]
     recipe = recipe_from_dict(content)
-    cohort = read_cohort(args.cohort, seed=args.seed)
+    report = JsonLines() if args.json else ProgressBar()
+    cohort = read_cohort(args.cohort, seed=args.seed, on_event=report)
     import torch
 
     from ..operating_point import Allowance
     from ..training.alpha_search import train_with_largest_alpha
     from ..training.run import train_bundle
-    from .events import JsonLines, ProgressBar, stop_on_interrupt
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    report = JsonLines() if args.json else ProgressBar()
     with closing(report), stop_on_interrupt() as stopped:
         (train_with_largest_alpha if search else train_bundle)(
             cohort,

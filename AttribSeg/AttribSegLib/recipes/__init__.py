@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from ..errors import InputError
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     import torch
     from torch import nn
 
     from ..training.augmentation import AugmentationOptions
 
-__all__ = ["REGISTER", "Batch", "BatchLoss", "Recipe", "recipe_from_dict", "register"]
+__all__ = ["REGISTER", "Batch", "BatchLoss", "Recipe", "offer", "recipe_from_dict", "register"]
 
 
 @dataclass(frozen=True)
@@ -189,11 +191,28 @@ ENTRY_POINTS = "attribseg.recipes"
 #: Name -> class. Packages above this one add theirs when they are imported, or found.
 REGISTER: dict[str, Any] = {}
 
+#: Recipes that the program on top offers (:func:`offer`).
+_OFFERED: dict[str, EntryPoint] = {}
+
 
 def register(cls: Any) -> Any:
     """Class decorator: enter a recipe under its name."""
     REGISTER[cls.name] = cls
     return cls
+
+
+def offer(name: str, value: str) -> None:
+    """Offer a recipe without loading it, as an entry point of an installed package does.
+
+    Parameters
+    ----------
+    name : str
+    value : str
+        Where it is when it is needed, as in ``"my_package.recipe:MyRecipe"``.
+    """
+    from importlib.metadata import EntryPoint
+
+    _OFFERED[name] = EntryPoint(name, value, ENTRY_POINTS)
 
 
 def recipe_from_dict(content: Mapping[str, Any]) -> Recipe:
@@ -230,7 +249,7 @@ def _registered(name: Any) -> Any:
     # They enter themselves in the register.
     from . import anogan, attribution, autoencoder, silva_rodriguez  # noqa: F401
 
-    offered = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    offered = {point.name: point for point in entry_points(group=ENTRY_POINTS)} | _OFFERED
     if isinstance(name, str) and name in offered and name not in REGISTER:
         try:
             REGISTER[name] = offered[name].load()

@@ -13,7 +13,7 @@ from ..bundle import Bundle, is_bundle, load_bundle, save_bundle
 from ..cases import PreparedCase, common_grid, crop_to_brains, load_cases
 from ..cohort import Case, Cohort
 from ..cohort_fingerprint import cohort_fingerprint, patient_marks
-from ..errors import InputError
+from ..errors import Cancelled, InputError
 from ..files import make_folder
 from ..image import Geometry
 from ..map_processing import MapProcessing
@@ -74,9 +74,9 @@ def train_bundle(
         How the best channel is chosen where maps have several to choose from, or which reduction
         to take; see :func:`.choose_reduction`.
     on_event : callable, optional
-        Receives ``load``, ``start``, ``step``, ``epoch`` and ``done`` events.
+        Receives ``load``, ``start``, ``step``, ``epoch``, ``threshold`` and ``done`` events.
     should_stop : callable, optional
-        Asked after every step.
+        Asked after every image that is read and after every step.
 
     Raises
     ------
@@ -134,7 +134,8 @@ def train_bundle(
         if process.leads:
             make_folder(folder)
         process.wait()
-        loaded = _load(splits, recipe, emit)
+        # One of several processes must not leave the others waiting for it.
+        loaded = _load(splits, recipe, emit, should_stop if process.world == 1 else None)
         geometry = common_grid([*loaded["train"], *loaded["validation"]])
         if splits["train"][0].slice is None and not geometry.nominal:
             count = len(loaded["train"])
@@ -170,7 +171,7 @@ def train_bundle(
             geometry=geometry,
             thresholds={},
             reduction=recipe.reductions[0],
-            description=_describe(cohort, trainer.dimensions),
+            description=_describe(cohort, trainer),
             preprocessing=recorded_options(cohort.source),
         )
         if process.leads:
@@ -181,6 +182,7 @@ def train_bundle(
                 processing=processing,
                 reduction=reduction,
                 device=chosen_device,
+                on_event=emit,
             )
             bundle.network.to("cpu")
             bundle.certificate.update(recipe.certificate(bundle.network))
@@ -219,7 +221,10 @@ def _choices(
 
 
 def _load(
-    splits: dict[str, list[Case]], recipe: Recipe, emit: OnEvent
+    splits: dict[str, list[Case]],
+    recipe: Recipe,
+    emit: OnEvent,
+    should_stop: Callable[[], bool] | None,
 ) -> dict[str, list[PreparedCase]]:
     total = sum(len(members) for members in splits.values())
     loaded: dict[str, list[PreparedCase]] = {}
@@ -228,6 +233,8 @@ def _load(
 
         def report(count: int, start: int = before) -> None:
             emit({"event": "load", "done": start + count, "total": total})
+            if should_stop is not None and should_stop():
+                raise Cancelled("no epoch was trained yet")
 
         loaded[name] = load_cases(
             members, background=recipe.background, clip=recipe.clip, on_done=report
@@ -280,11 +287,13 @@ def _start_event(cohort: Cohort, trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def _describe(cohort: Cohort, dimensions: int) -> str:
-    kind = "axial slices" if dimensions == 2 else "volumes"
+def _describe(cohort: Cohort, trainer: Trainer) -> str:
+    kind = "axial slices" if trainer.dimensions == 2 else "volumes"
     counts = cohort.summary()["splits"]["train"]
+    drawn = len(trainer.make_batch.masked)
+    masks = f"and the lesion masks of {drawn} of them" if drawn else "only"
     return (
         f"Healthy/pathological classifier of {', '.join(cohort.channels)} {kind}, trained on "
         f"{counts['healthy']} healthy and {counts['pathological']} pathological ones of "
-        f"{counts['patients']} patients, with image-level labels only."
+        f"{counts['patients']} patients, with image-level labels {masks}."
     )

@@ -66,9 +66,15 @@ def test_train_tells_what_it_does(tmp_path, tiny_table, tiny_training, capsys):
     assert main([*arguments, "--json"]) == 0
     events = events_of(capsys.readouterr().out)
     kinds = [event["event"] for event in events]
-    assert kinds == ["load"] * 10 + ["start"] + ["step", "epoch"] * 2 + ["done"]
-    assert [event["done"] for event in events[:10]] == list(range(1, 11))
-    assert {event["total"] for event in events[:10]} == {10}
+    trained = ["load"] * 10 + ["start"] + ["step", "epoch"] * 2 + ["threshold"] * 4 + ["done"]
+    files = kinds.count("check")  # images and masks
+    assert kinds == ["check"] * files + trained
+    assert files > 14
+    for kind, total in {"check": files, "load": 10, "threshold": 4}.items():
+        found = [event for event in events if event["event"] == kind]
+        assert [event["done"] for event in found] == list(range(1, total + 1))
+        assert {event["total"] for event in found} == {total}
+    events = events[files:]
     start, step, epoch, done = events[10], events[11], events[14], events[-1]
     assert start["recipe"]["width"] == 0.05
     assert start["recipe"]["epochs"] == 2
@@ -108,8 +114,13 @@ def test_detect_and_its_events(tmp_path, trained_folder, tiny_table, capsys):
     captured = capsys.readouterr()
     assert captured.err == ""
     events = events_of(captured.out)
-    assert [event["case"] for event in events] == ["p11_FLAIR", "p12_FLAIR"]
-    for event, image in zip(events, images, strict=True):
+    steps = ["image", "attribution", "write", "case"]
+    assert [event.get("step", event["event"]) for event in events] == steps * 2
+    started, found = events[::4], events[3::4]
+    for each, done in ((started, [0, 1]), (found, [1, 2])):
+        assert [event["case"] for event in each] == ["p11_FLAIR", "p12_FLAIR"]
+        assert [(event["done"], event["total"]) for event in each] == [(n, 2) for n in done]
+    for event, image in zip(found, images, strict=True):
         assert event.keys() == {
             "event",
             "case",
@@ -120,6 +131,8 @@ def test_detect_and_its_events(tmp_path, trained_folder, tiny_table, capsys):
             "lesions",
             "lesion_ml",
             "files",
+            "done",
+            "total",
         }
         assert event["event"] == "case"
         mask = read_segmentation(event["files"]["segmentation"])
@@ -152,7 +165,7 @@ def test_detect_options(tmp_path, trained_folder, tiny_table, capsys):
         "none": ["--threshold=-1e9", "--minimum-ml", "1e6"],
     }.items():
         assert main([*common, *more, "--out", str(tmp_path / name)]) == 0
-        found[name] = events_of(capsys.readouterr().out)[0]
+        found[name] = events_of(capsys.readouterr().out)[-1]
     assert found["all"]["lesion_ml"] == pytest.approx((brain.array != 0).sum() * 0.125)
     assert found["half"]["lesion_ml"] == pytest.approx(half.array.sum() * 0.125)
     assert found["none"]["lesions"] == 0
@@ -162,11 +175,13 @@ def test_evaluate_and_its_events(tmp_path, trained_folder, tiny_table, capsys):
     arguments = ["evaluate", str(tiny_table), "--bundle", str(trained_folder), "--device", "cpu"]
     assert main([*arguments, "--out", str(tmp_path / "a"), "--json"]) == 0
     events = events_of(capsys.readouterr().out)
-    assert [event["event"] for event in events] == ["case"] * 4 + ["done"]
-    assert [event["done"] for event in events[:4]] == [1, 2, 3, 4]
-    assert {event["total"] for event in events[:4]} == {4}
+    cases = [event for event in events if event["event"] == "case"]
+    assert [event["event"] for event in events[-5:]] == ["case"] * 4 + ["done"]
+    assert {event["event"] for event in events[:-5]} == {"check"}
+    assert [event["done"] for event in cases] == [1, 2, 3, 4]
+    assert {event["total"] for event in cases} == {4}
     files = events[-1]["files"]
-    assert set(files) == {"cases", "json", "markdown", "curves"}
+    assert set(files) == {"cases", "json", "markdown", "curves", "curve_points"}
     for path in files.values():
         assert path.startswith(str(tmp_path / "a"))
         assert Path(path).is_file()
@@ -181,7 +196,8 @@ def detect_names(tmp_path, bundle, capsys, *images):
     options = ["--bundle", str(bundle), "--out", str(tmp_path / "out"), "--device", "cpu", "--json"]
     code = main(["detect", *map(str, images), *options])
     captured = capsys.readouterr()
-    return code, [event["case"] for event in events_of(captured.out)], captured.err
+    events = events_of(captured.out)
+    return code, [e["case"] for e in events if e["event"] in ("case", "failed")], captured.err
 
 
 def test_images_of_one_name_take_their_folder_s(tmp_path, trained_folder, tiny_table, capsys):

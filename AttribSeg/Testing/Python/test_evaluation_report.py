@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from AttribSegLib.errors import OutputError
-from AttribSegLib.evaluation import EvaluatedCase, Summary, evaluate
+from AttribSegLib.evaluation import ALL_CASES, PATHOLOGICAL, EvaluatedCase, Summary, evaluate
+from AttribSegLib.evaluation_curves import curves_table
 from AttribSegLib.evaluation_report import _summary as summary_text
 from AttribSegLib.evaluation_report import (
     cases_table,
@@ -26,7 +27,7 @@ THRESHOLDS = {
 }
 
 
-def make_evaluation(*, nominal=False, mask=True, labels=(0, 1) * 4, split="test"):
+def make_cases(*, nominal=False, mask=True, labels=(0, 1) * 4):
     cases = []
     for index, label in enumerate(labels):
         rng = np.random.default_rng(index)
@@ -47,7 +48,11 @@ def make_evaluation(*, nominal=False, mask=True, labels=(0, 1) * 4, split="test"
                 Geometry(size=SIZE, nominal=nominal),
             )
         )
-    return evaluate(cases, thresholds=THRESHOLDS, split=split)
+    return cases
+
+
+def make_evaluation(*, split="test", **options):
+    return evaluate(make_cases(**options), thresholds=THRESHOLDS, split=split)
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +79,9 @@ def tables(text):
 
 def test_all_files_are_written_and_nothing_else(evaluation, tmp_path):
     paths = write(evaluation, tmp_path / "new" / "folder")
-    assert sorted(paths) == ["cases", "curves", "json", "markdown"]
+    assert sorted(paths) == ["cases", "curve_points", "curves", "json", "markdown"]
     names = sorted(path.name for path in (tmp_path / "new" / "folder").iterdir())
-    assert names == ["cases.csv", "curves.png", "evaluation.json", "evaluation.md"]
+    assert names == ["cases.csv", "curves.csv", "curves.png", "evaluation.json", "evaluation.md"]
     assert paths["curves"].read_bytes().startswith(b"\x89PNG")
 
 
@@ -90,6 +95,72 @@ def test_cases_csv_reads_back(evaluation):
             assert float(line["auroc"]) == row.auroc
         else:
             assert line["auroc"] == ""
+
+
+def curve_points(evaluation):
+    """Points by curve, population and map."""
+    found = {}
+    for row in csv.DictReader(curves_table(evaluation).splitlines()):
+        key = (row["curve"], row["population"], row["map"])
+        cut = float(row["threshold"]) if row["threshold"] else None
+        found.setdefault(key, []).append((float(row["x"]), float(row["y"]), cut))
+    return found
+
+
+def test_points_of_curves_are_what_their_thresholds_give(evaluation):
+    """Against counting the voxels of the cases, the population without healthy ones and with."""
+    cases = make_cases()
+    points = curve_points(evaluation)
+    populations = {
+        PATHOLOGICAL: [case for case in cases if case.label],
+        ALL_CASES: cases,
+    }
+    assert {key[:2] for key in points} == {("roc", "images")} | {
+        (curve, name) for curve in ("roc", "precision-recall", "dice") for name in populations
+    }
+    for name, chosen in populations.items():
+        truth = np.concatenate(
+            [(np.zeros(SIZE, bool) if c.lesions is None else c.lesions).ravel() for c in chosen]
+        )
+        for of in ("attribution", "FLAIR|x"):
+            scores = np.concatenate([case.maps[of].ravel() for case in chosen]).astype(np.float32)
+            roc = points["roc", name, of]
+            assert roc[0] == (0.0, 0.0, None)
+            assert roc[-1] == (1.0, 1.0, None)
+            drawn = {
+                "roc": (
+                    roc[1:-1],
+                    lambda m, t: ((m & ~t).sum() / (~t).sum(), (m & t).sum() / t.sum()),
+                ),
+                "precision-recall": (
+                    points["precision-recall", name, of],
+                    lambda m, t: ((m & t).sum() / t.sum(), (m & t).sum() / m.sum()),
+                ),
+                "dice": (
+                    points["dice", name, of],
+                    lambda m, t: (m.mean(), 2 * (m & t).sum() / (m.sum() + t.sum())),
+                ),
+            }
+            for found, expected in drawn.values():
+                assert 20 < len(found) <= 200
+                for x, y, cut in found:
+                    assert (x, y) == pytest.approx(expected(scores > cut, truth), abs=1e-12)
+
+
+def test_the_area_under_the_points_is_the_figure_s(evaluation):
+    points = np.array([row[:2] for row in curve_points(evaluation)["roc", "images", ""]])
+    area = np.diff(points[:, 0]) @ (points[1:, 1] + points[:-1, 1]) / 2
+    assert area == pytest.approx(evaluation.image["auroc"].value)
+
+
+def test_long_curves_are_thinned_and_keep_their_ends():
+    evaluation = make_evaluation(labels=(0, 1) * 150, mask=False)
+    assert len(evaluation.image_roc[0]) > 250
+    found = curve_points(evaluation)
+    assert list(found) == [("roc", "images", "")]
+    points = found["roc", "images", ""]
+    assert len(points) <= 200
+    assert (points[0], points[-1]) == ((0.0, 0.0, None), (1.0, 1.0, None))
 
 
 def test_json_holds_the_figures(evaluation, tmp_path):
@@ -150,6 +221,8 @@ def test_nothing_in_mm_or_ml_with_nominal_spacing(tmp_path):
 def test_reports_without_masks_or_with_one_class(options, tmp_path):
     evaluation = make_evaluation(split="validation", **options)
     paths = write(evaluation, tmp_path)
+    rows = paths["curve_points"].read_text(encoding="utf-8").splitlines()
+    assert (len(rows) == 1) == ("labels" in options and 0 in options["labels"])
     text = paths["markdown"].read_text()
     assert "Split: validation" in text
     assert "nan" not in text
@@ -178,7 +251,7 @@ def test_a_failed_drawing_leaves_the_old_figure(evaluation, tmp_path, monkeypatc
     with pytest.raises(OutputError, match="disk full"):
         write(evaluation, tmp_path)
     assert paths["curves"].read_bytes() == before
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_markdown_table_escapes_and_pads():
