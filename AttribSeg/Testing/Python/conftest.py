@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from AttribSegLib.image import Geometry, Image
+
+# As in Slicer, where the folder of a module is on the path; and the support code.
+_ROOT = Path(__file__).resolve().parents[3]
+sys.path[:0] = [str(_ROOT / "AttribSeg"), str(_ROOT / "Testing")]
 
 _SIZE, _SPACING, _ORIGIN = (11, 9, 7), (1.0, 1.2, 1.5), (-12.5, 20.0, 3.25)
 

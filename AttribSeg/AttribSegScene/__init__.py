@@ -1,0 +1,1 @@
+"""What AttribSeg does with the nodes of an MRML scene; no Qt, on top of ``AttribSegLib.mrml``."""

@@ -1,0 +1,217 @@
+"""Runs on cohorts: preparing all cases, training, evaluating."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from AttribSegLib.bundle_card import BundleCard, read_card
+from AttribSegLib.errors import InputError
+from AttribSegLib.files import read_json, write_json
+from AttribSegLib.jobs import Job
+
+from .plots import TrainingPlot, evaluation_plots
+from .runs import command_program, new_run_folder
+from .tables import metrics_table_node
+from .task import Task
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A trained model.
+
+    Attributes
+    ----------
+    bundle : BundleCard
+        What it is; its ``folder`` is what detection takes.
+    plot : TrainingPlot
+        Losses and rates of every epoch, as nodes.
+    """
+
+    bundle: BundleCard
+    plot: TrainingPlot
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """How good a model is on a split.
+
+    Attributes
+    ----------
+    table : vtkMRMLTableNode
+        Every figure, with its population and threshold.
+    charts : dict of str to vtkMRMLPlotChartNode
+        Curves.
+    folder : Path
+        The report's files; ``evaluation.md`` says the same in words.
+    """
+
+    table: Any
+    charts: dict[str, Any]
+    folder: Path
+
+
+class TrainTask(Task[TrainingResult]):
+    """A training and the plot that grows while it runs."""
+
+    def __init__(self, title: str, job: Job, bundle: Path, plot: TrainingPlot) -> None:
+        super().__init__(
+            title,
+            job,
+            lambda card: TrainingResult(card, plot),
+            read=lambda: read_card(bundle),
+            listen=self._on_event,
+        )
+        self.plot = plot
+
+    def _on_event(self, event: dict[str, Any]) -> None:
+        if event.get("event") == "epoch":
+            self.plot.add_epoch(event)
+
+
+def prepare_cohort_task(
+    cohort: str | Path,
+    out: str | Path,
+    *,
+    spacing: int = 2,
+    steps: Sequence[str] | None = None,
+    robust: bool = False,
+    jobs: int = 1,
+    work_folder: Path,
+) -> Task[Path]:
+    """Make the run that brings all cases of a cohort to the atlas; cases done before are kept.
+
+    The result is the path of the prepared cohort's table.
+    """
+    table = _cohort(cohort)
+    arguments = ["preprocess", str(table), "--out", str(out), "--spacing", str(spacing)]
+    arguments += ["--jobs", str(jobs)]
+    if steps is not None:
+        if not steps:
+            raise InputError("no preprocessing step is chosen; tick at least one")
+        arguments += ["--steps", ",".join(steps)]
+    if robust:
+        arguments.append("--robust")
+    title = f"Preparing the cohort {table.name}"
+    return Task(
+        title, _job(arguments, work_folder, "cohort", title), lambda _: Path(out, table.name)
+    )
+
+
+def train_task(
+    cohort: str | Path,
+    out: str | Path,
+    *,
+    recipe: Mapping[str, Any],
+    device: str = "auto",
+    seed: int = 0,
+    false_positive_ml: float = 1.0,
+    post_processing: str = "none",
+    reduction: str = "labels",
+    resume: bool = False,
+    overwrite: bool = False,
+    scene: Any = None,
+    work_folder: Path,
+) -> TrainTask:
+    """Make the run that trains a model on a cohort.
+
+    Parameters
+    ----------
+    cohort : path
+        Table of the cohort.
+    out : path
+        Folder of the bundle.
+    recipe : mapping
+        Parameters, with the recipe's name under ``recipe``; ``alpha`` may be "auto".
+    device : {"auto", "cpu", "cuda"}
+    seed : int
+    false_positive_ml : float
+        Allowed per healthy validation image; sets the threshold.
+    post_processing : {"none", "labels", "masks"}
+    reduction : str
+        How the best channel of several is chosen.
+    resume, overwrite : bool
+        Go on with what is in ``out``, or replace it.
+    scene : vtkMRMLScene, optional
+        Where the plot goes.
+    work_folder : Path
+
+    Raises
+    ------
+    InputError
+        If the table is missing.
+    """
+    table, title = _cohort(cohort), f"Training {Path(out).name}"
+    if not str(out):
+        raise InputError("no folder is chosen for the model; choose one")
+    folder = new_run_folder(work_folder, "train", Path(out).name or "model")
+    write_json(folder / "recipe.json", dict(recipe))
+    arguments = [
+        *("train", str(table), "--out", str(out), "--recipe", str(folder / "recipe.json")),
+        *("--device", device, "--seed", str(seed)),
+        *("--false-positive-ml", repr(float(false_positive_ml))),
+        *("--post-processing", post_processing, "--reduction", reduction),
+        *(["--resume"] if resume else []),
+        *(["--overwrite"] if overwrite else []),
+    ]
+    return TrainTask(
+        title,
+        Job(arguments, folder=folder, program=command_program(), title=title),
+        Path(out),
+        TrainingPlot(scene, f"Training of {Path(out).name}"),
+    )
+
+
+def evaluate_task(
+    cohort: str | Path,
+    bundle: str | Path,
+    *,
+    split: str = "test",
+    mask_tuned: bool = False,
+    device: str = "auto",
+    scene: Any = None,
+    work_folder: Path,
+) -> Task[EvaluationResult]:
+    """Make the run that evaluates a bundle on a split, beside the plain intensity threshold.
+
+    Raises
+    ------
+    InputError
+        If the table or the bundle is missing.
+    """
+    table, card = _cohort(cohort), read_card(bundle)
+    title = f"Evaluating {card.folder.name} on {table.name}"
+    folder = new_run_folder(work_folder, "evaluate", card.folder.name)
+    out = folder / "output"
+    arguments = [
+        *("evaluate", str(table), "--bundle", str(card.folder), "--out", str(out)),
+        *("--split", split, "--device", device, *(["--mask-tuned"] if mask_tuned else [])),
+    ]
+
+    def show(evaluation: Any) -> EvaluationResult:
+        name = f"{card.folder.name}, {split} split"
+        return EvaluationResult(
+            metrics_table_node(evaluation, scene=scene, name=f"Evaluation of {name}"),
+            evaluation_plots(out / "curves.csv", scene=scene, name=name),
+            out,
+        )
+
+    return Task(
+        title,
+        Job(arguments, folder=folder, program=command_program(), title=title),
+        show,
+        read=lambda: read_json(out / "evaluation.json"),
+    )
+
+
+def _job(arguments: Sequence[str], work_folder: Path, kind: str, title: str) -> Job:
+    folder = new_run_folder(work_folder, arguments[0], kind)
+    return Job(arguments, folder=folder, program=command_program(), title=title)
+
+
+def _cohort(path: str | Path) -> Path:
+    if not str(path) or not Path(path).is_file():
+        raise InputError(f"{path or 'no cohort table'}: choose the table (CSV) of a cohort")
+    return Path(path)

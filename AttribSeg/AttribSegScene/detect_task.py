@@ -1,0 +1,100 @@
+"""Detection on nodes: volumes in, attribution, segmentation and table out."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from AttribSegLib.bundle_card import read_card
+from AttribSegLib.errors import InputError
+from AttribSegLib.jobs import Job
+
+from .detection_files import DetectionFiles, read_detection
+from .detection_nodes import DetectionNodes
+from .inputs import case_name, mask_from_node, nodes_by_channel, scans_from_nodes
+from .results import show_detection
+from .runs import command_program, new_run_folder, require_in_scene, scan_files, write_scans
+from .task import Task
+
+
+def detect_task(
+    volume: Any,
+    bundle: str | Path,
+    *,
+    t1: Any = None,
+    brain: Any = None,
+    minimum_ml: float = 0.0,
+    threshold: float | None = None,
+    device: str = "auto",
+    prepared: bool | None = None,
+    work_folder: Path,
+) -> Task[DetectionNodes]:
+    """Make the run that detects the lesions of a volume.
+
+    Parameters
+    ----------
+    volume : vtkMRMLScalarVolumeNode
+        The bundle's first channel that is not T1; raw or prepared.
+    bundle : path
+        Bundle folder.
+    t1 : vtkMRMLScalarVolumeNode, optional
+    brain : vtkMRMLScalarVolumeNode or vtkMRMLSegmentationNode, optional
+        Brain mask.
+    minimum_ml : float
+        Smaller lesions are dropped.
+    threshold : float, optional
+        Instead of the bundle's own.
+    device : {"auto", "cpu", "cuda"}
+    prepared : bool, optional
+        Whether the volume is skull-stripped and on the atlas; found out by default.
+    work_folder : Path
+        The run gets a folder in it, which stays.
+
+    Raises
+    ------
+    InputError
+        If a volume is missing, of another kind or channel than the bundle's, or has no geometry;
+        if the bundle cannot be read or the folder not be written.
+    """
+    card = read_card(bundle)
+    for name, value in (("minimum lesion volume", minimum_ml), ("threshold", threshold)):
+        if value is not None and not math.isfinite(value):
+            raise InputError(f"{name} {value}: a finite number was expected")
+    if minimum_ml < 0:
+        raise InputError(f"minimum lesion volume {minimum_ml} mL: at least 0 was expected")
+    nodes = nodes_by_channel(card.channels, volume, t1)
+    if prepared:  # nothing is left to register, so that a T1 has no use beside the model's channels
+        nodes = {name: nodes[name] for name in card.channels}
+    channels = scans_from_nodes(nodes)
+    mask = None if brain is None else mask_from_node(brain, volume, what="brain mask")
+    case = case_name(volume)
+    folder = new_run_folder(work_folder, "detect", case)
+    images = channels if mask is None else {**channels, "brain": mask}
+    files = scan_files(folder, case, images)
+    arguments = [
+        "detect",
+        ",".join(f"{name}={files[name]}" for name in channels),
+        *("--bundle", str(card.folder), "--out", str(folder / "output"), "--device", device),
+        *("--minimum-ml", repr(float(minimum_ml))),
+        *("--preprocess", "none" if prepared else "auto"),
+    ]
+    if mask is not None:
+        arguments += ["--brain", str(files["brain"])]
+    if threshold is not None:
+        arguments += ["--threshold", repr(float(threshold))]
+    title = f"Detecting lesions in {volume.GetName()}"
+    output = folder / "output" / case
+    first = nodes[card.channels[0]]  # on whose grid the results are
+
+    def show(found: DetectionFiles) -> DetectionNodes:
+        require_in_scene(first, title, output)
+        return show_detection(found, first, card=card)
+
+    return Task(
+        title,
+        Job(arguments, folder=folder, program=command_program(), title=title),
+        show,
+        write=lambda: write_scans(images, files),
+        read=lambda: read_detection(output, list(channels)),
+    )
