@@ -52,9 +52,10 @@ class HeadlessSlicer:
 
     def close(self) -> None:
         """Free the views, then the scene; rendering contexts must not outlive their nodes."""
-        for view in self._views.values():
-            view.set_background_volume_id(None)
-            view.set_foreground_volume_id(None)
+        for name, view in self._views.items():
+            if name in ORIENTATIONS:
+                view.set_background_volume_id(None)
+                view.set_foreground_volume_id(None)
             view.finalize()
         self._views.clear()
         self.app.scene.Clear(False)
@@ -151,7 +152,39 @@ class HeadlessSlicer:
             slice_node.JumpSliceByCentering(*(float(x) for x in centre_ras))
         _draw_volumes_first(view.first_renderer())
         view.render_window().Render()
-        return _write_png(view.render_window(), Path(path))
+        return write_png(view.render_window(), Path(path))
+
+    def render_3d(
+        self,
+        path: str | Path,
+        *,
+        direction: str = "ANTERIOR",
+        size: tuple[int, int] = (500, 500),
+    ) -> Path:
+        """Render the 3D view, with what the scene shows in it, into a PNG file.
+
+        Parameters
+        ----------
+        path : path
+            Picture to write.
+        direction : {"LEFT", "RIGHT", "POSTERIOR", "ANTERIOR", "INFERIOR", "SUPERIOR"}
+            Where the camera stands.
+        size : tuple of int
+            Width and height of the picture, in pixels.
+        """
+        from trame_slicer.views import ThreeDView, ViewDirection
+
+        if "3D" not in self._views:
+            view = ThreeDView(self.scene, self.app.app_logic, "3D")
+            view.set_render_blocked(True)
+            self._views["3D"] = view
+        view = self._views["3D"]
+        view.render_window().SetSize(*size)
+        view.rotate_to_view_direction(ViewDirection[direction])
+        view.reset_focal_point()
+        view.first_renderer().ResetCamera()
+        view.render_window().Render()
+        return write_png(view.render_window(), Path(path))
 
     def _view(self, orientation: str) -> Any:
         """The slice view of an orientation, made at its first use."""
@@ -182,7 +215,7 @@ def _draw_volumes_first(renderer: Any) -> None:
             props.InsertItem(-1, prop)
 
 
-def _write_png(window: Any, path: Path) -> Path:
+def write_png(window: Any, path: Path) -> Path:
     """Write what a render window shows."""
     from vtkmodules.vtkIOImage import vtkPNGWriter
     from vtkmodules.vtkRenderingCore import vtkWindowToImageFilter
