@@ -1,0 +1,1 @@
+"""The effect's class, in the file that Slicer loads."""
