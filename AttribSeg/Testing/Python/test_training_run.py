@@ -242,6 +242,14 @@ def test_bundles_of_older_versions_go_by_the_counts(tmp_path, small_cohort):
         train(fewer, out, resume=True)
 
 
+def test_reading_the_images_can_be_stopped(tmp_path, small_cohort):
+    cohort, out, events = small_cohort(), tmp_path / "out", []
+    with pytest.raises(Cancelled, match="no epoch"):
+        train(cohort, out, should_stop=lambda: len(events) == 2, on_event=events.append)
+    assert [event["event"] for event in events] == ["load"] * 2
+    assert train(cohort, out, resume=True).record["epochs"] > 0
+
+
 def test_a_stopped_run_can_be_resumed_or_replaced(tmp_path, small_cohort):
     cohort, out = small_cohort(), tmp_path / "out"
     whole = train(cohort, tmp_path / "whole")
@@ -249,7 +257,7 @@ def test_a_stopped_run_can_be_resumed_or_replaced(tmp_path, small_cohort):
 
     def stop():
         asked.append(True)
-        return len(asked) == 3
+        return len(asked) == 12 + 3  # the third step, after twelve images
 
     with pytest.raises(Cancelled):
         train(cohort, out, should_stop=stop)
