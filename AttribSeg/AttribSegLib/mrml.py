@@ -159,8 +159,13 @@ def attribution_node(
     limit = attribution_limit(attribution) if limit is None else limit
     if not limit > 0:
         raise InputError(f"limit {limit}: a positive number was expected")
+    if node is None:
+        # With its display before its voxels: nobody asks for a window by their histogram.
+        node = _scene(scene).AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+        node.CreateDefaultDisplayNodes()
+        node.GetScalarVolumeDisplayNode().AutoWindowLevelOff()
     node = volume_node_from_image(
-        attribution.with_array(attribution.array.astype(np.float32)),
+        attribution.with_array(attribution.array.astype(np.float32, copy=False)),
         name=name,
         scene=scene,
         node=node,

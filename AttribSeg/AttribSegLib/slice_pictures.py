@@ -52,7 +52,8 @@ def grey_window(anatomy: Image) -> tuple[float, float]:
 
 def cut_slice(image: Image, plane: Plane, centre: Sequence[int]) -> NDArray[Any]:
     """Slice as rows and columns of a picture, first row on top."""
-    piece = np.take(image.array, centre[plane.across], axis=plane.across).T
+    # By an index: np.take would copy the whole volume when its axes are turned.
+    piece = np.moveaxis(image.array, plane.across, 0)[centre[plane.across]].T
     # J grows towards posterior, which is down in axial pictures; K grows upwards.
     piece = piece if plane.name == "axial" else piece[::-1]
     return piece.astype(np.float32)

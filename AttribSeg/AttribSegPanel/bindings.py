@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import qt
 
 
 class PathBinding:
@@ -64,3 +67,27 @@ class NodeBinding:
         if parameters is not None and node is not self.node:
             identifier = None if node is None else node.GetID()
             parameters.parameterNode.SetNodeReferenceID(self._role, identifier)
+
+
+class WorkFolder:
+    """Keeps a path edit, the logic's work folder and the user's settings alike.
+
+    Parameters
+    ----------
+    widget : ctkPathLineEdit
+    logic : object
+        Has ``workFolder`` and ``moduleName``.
+    """
+
+    def __init__(self, widget: Any, logic: Any) -> None:
+        self._logic, self._key = logic, f"{logic.moduleName}/WorkFolder"
+        remembered = qt.QSettings().value(self._key, "")
+        if remembered:
+            logic.workFolder = Path(remembered)
+        widget.setCurrentPath(str(logic.workFolder))
+        widget.connect("currentPathChanged(QString)", self._on_path)
+
+    def _on_path(self, path: str) -> None:
+        if path:
+            self._logic.workFolder = Path(path)
+            qt.QSettings().setValue(self._key, path)

@@ -40,13 +40,15 @@ class DetectionView:
         """The detection, its overlay, and what is enabled with it."""
         ui, p = self._panel.ui, self._panel.parameters
         identifier = None if p.segmentation is None else p.segmentation.GetID()
-        if identifier != self._shown_id:
-            self._shown_id = identifier
-            self._show(None)
-            if identifier is not None:
-                self._show(DetectionNodes.of(p.segmentation))
-        for widget in (ui.editButton, ui.show3DCheckBox, ui.overlayCheckBox, ui.opacitySlider):
-            widget.setEnabled(self.nodes is not None)
+        try:
+            if identifier != self._shown_id:
+                self._shown_id = identifier
+                self._show(None)
+                if identifier is not None:
+                    self._show(DetectionNodes.of(p.segmentation))
+        finally:
+            for widget in (ui.editButton, ui.show3DCheckBox, ui.overlayCheckBox, ui.opacitySlider):
+                widget.setEnabled(self.nodes is not None)
         if self.nodes is not None and self.nodes.attribution_node is not None:
             opacity = p.opacity if p.overlay else 0.0
             show_overlay(self.nodes.attribution_node, self.nodes.volume_node, opacity=opacity)
@@ -54,8 +56,8 @@ class DetectionView:
 
     def forget(self) -> None:
         """The scene is closed; nothing of it is held."""
-        self.nodes = self._shown_id = None
-        self.threshold.attach(None)
+        self._shown_id = None
+        self._show(None)
 
     def renew(self, nodes: DetectionNodes) -> None:
         """Show a detection that is new, or whose nodes were filled again."""

@@ -40,11 +40,10 @@ class EvaluateSection:
         )
 
     def _on_evaluated(self, result: Any) -> None:
-
         self._panel.parameters.evaluationTable = result.table
         self._panel.ui.evaluationLabel.setText(
-            f"The whole report: {result.folder / 'evaluation.md'}. Curves: "
-            + ", ".join(chart.GetName() for chart in result.charts.values())
+            f"{len(result.charts)} charts are in the plot view's list. The whole report: "
+            f"{result.folder / 'evaluation.md'}"
         )
         if result.charts:
             show_chart(next(iter(result.charts.values())))

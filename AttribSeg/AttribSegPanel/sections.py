@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from .bindings import NodeBinding, PathBinding
+from .bindings import NodeBinding, PathBinding, WorkFolder
 from .dependencies import versions
 from .detect_section import DetectSection
 from .evaluate_section import EvaluateSection
@@ -39,8 +38,7 @@ class AttribSegPanel(Panel):
             self.train,
             self.evaluate,
         ]
-        ui.workFolderLineEdit.setCurrentPath(str(logic.workFolder))
-        ui.workFolderLineEdit.connect("currentPathChanged(QString)", self._on_work_folder)
+        self._work_folder = WorkFolder(ui.workFolderLineEdit, logic)
         ui.versionsLabel.setText(", ".join(f"{k} {v}" for k, v in versions().items()))
 
     def forget_scene(self) -> None:
@@ -48,7 +46,3 @@ class AttribSegPanel(Panel):
         self.detect.forget()
         self.train.forget()
         self.ui.evaluationTableView.setMRMLTableNode(None)
-
-    def _on_work_folder(self, path: str) -> None:
-        if path:
-            self.logic.workFolder = Path(path)

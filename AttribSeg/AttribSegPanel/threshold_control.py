@@ -40,6 +40,7 @@ class ThresholdControl:
         self._live: LiveThreshold | None = None
         self._model_threshold = self._value = 0.0
         self._may_discard = self._moved = False
+        self._building: Stage | None = None
         self._preparing: Stage | None = None
         self._measuring: Stage | None = None
         ui = panel.ui
@@ -71,7 +72,7 @@ class ThresholdControl:
         """
         self._finish_timer.stop()
         self._watch_timer.stop()
-        self._preparing = self._measuring = None
+        self._building = self._preparing = self._measuring = None
         self._nodes, self._live = nodes, None
         # The map is made ready for the spin boxes, but the segment stays as it was detected.
         self._may_discard = self._moved = False
@@ -83,9 +84,7 @@ class ThresholdControl:
         )
         self._model_threshold = _threshold_of_model(nodes)
         self._value = nodes.threshold
-        self._set_range()
-        self._put_back()
-        self._enable(self._live.range[1] > 0)
+        self._building = Stage(self._live.build)
         table = nodes.table_node
         self._tell(0 if table is None else int(table.GetAttribute(names.LESIONS) or 0))
         self._watch_timer.start()
@@ -158,13 +157,25 @@ class ThresholdControl:
         let_threads_work()
         with self._panel.guard():
             try:
-                busy = self._watch_preparing() | self._watch_measuring()
+                busy = self._watch_building() or (self._watch_preparing() | self._watch_measuring())
             except Exception:
-                self._preparing = self._measuring = None
+                self._building = self._preparing = self._measuring = None
                 self._watch_timer.stop()
                 raise
             if not busy:
                 self._watch_timer.stop()
+
+    def _watch_building(self) -> bool:
+        """Whether the map of a detection that was just attached is still being read."""
+        if self._building is None or self._live is None:
+            return False
+        if not self._building.finished():
+            return True
+        self._building = None
+        self._set_range()
+        self._put_back()
+        self._enable(self._live.range[1] > 0)
+        return False
 
     def _watch_preparing(self) -> bool:
         """Whether the map is being made ready; begins with it when the spin boxes ask for it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from AttribSegLib.jobs import Job
 from .detection_files import DetectionFiles, read_detection
 from .detection_nodes import DetectionNodes
 from .inputs import case_name, mask_from_node, nodes_by_channel, scans_from_nodes
-from .results import show_detection
+from .results import detection_steps
 from .runs import command_program, new_run_folder, require_in_scene, scan_files, write_scans
 from .task import Task
 
@@ -87,9 +88,9 @@ def detect_task(
     output = folder / "output" / case
     first = nodes[card.channels[0]]  # on whose grid the results are
 
-    def show(found: DetectionFiles) -> DetectionNodes:
+    def show(found: DetectionFiles) -> Generator[None, None, DetectionNodes]:
         require_in_scene(first, title, output)
-        return show_detection(found, first, card=card)
+        return detection_steps(found, first, card=card)
 
     return Task(
         title,

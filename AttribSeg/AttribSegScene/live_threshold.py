@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,6 @@ class LiveThreshold:
         self.segment_id = segment_id
         nominal = segmentation_node.GetAttribute(names.NOMINAL) == "1"
         self._image = mrml.image_from_volume_node(attribution_node, nominal=nominal)
-        self._preview = MapPreview(self._image)
         self._source = self._voxel_state()
         self._window: Window | None = None
         # Of the drag that goes on: what was last written, and the labelmap right after.
@@ -67,6 +67,14 @@ class LiveThreshold:
         self._threshold, self._geometry = 0.0, self._image.geometry
         self._written: tuple[Any, int] | None = None
         self._had_surface = False
+
+    @cached_property
+    def _preview(self) -> MapPreview:
+        return MapPreview(self._image)
+
+    def build(self) -> None:
+        """Make the map ready, which takes a while; touches no node, so that a thread may do it."""
+        self._preview  # noqa: B018  (made when it is first asked for)
 
     @property
     def range(self) -> tuple[float, float]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +17,14 @@ from . import names
 from .detection_files import DetectionFiles, attributes_of, read_detection
 from .detection_nodes import DetectionNodes, by_channel_of, detections_of
 from .labelmap import closed_surface, remember_written, write_mask
-from .scenes import named
+from .scenes import is_in_scene, named
 from .tables import lesion_table_node
 from .transforms import transform_node
 
 __all__ = [
     "DetectionFiles",
     "DetectionNodes",
+    "detection_steps",
     "detections_of",
     "load_detection",
     "read_detection",
@@ -55,6 +59,24 @@ def show_detection(found: DetectionFiles, volume_node: Any, *, card: Any = None)
     InputError
         If the volume is deleted, or lies elsewhere than the result.
     """
+    steps = detection_steps(found, volume_node, card=card)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def detection_steps(
+    found: DetectionFiles, volume_node: Any, *, card: Any = None
+) -> Generator[None, None, DetectionNodes]:
+    """`show_detection` in steps, between which a window may live; the nodes are returned.
+
+    Raises
+    ------
+    InputError
+        As `show_detection`, also between steps; new nodes are then removed again.
+    """
     nominal = found.attribution.geometry.nominal
     grid = mrml.geometry_from_volume_node(volume_node, nominal=nominal)
     if not grid.same_grid(found.attribution.geometry):
@@ -63,11 +85,23 @@ def show_detection(found: DetectionFiles, volume_node: Any, *, card: Any = None)
             "was moved or changed since, or is another volume: detect again"
         )
     attributes = attributes_of(found.summary)
-    old = _earlier(volume_node, attributes[names.BUNDLE_HASH])
-    nodes = _fill(old or DetectionNodes(None), found, volume_node, grid)
-    if old is not None:
+    old = _earlier(volume_node, attributes[names.BUNDLE_HASH]) or DetectionNodes(None)
+    filling = _Filling(old, found, volume_node, grid)
+    try:
+        for fill in filling.steps():
+            fill()
+            yield
+            if not is_in_scene(volume_node, "vtkMRMLVolumeNode"):
+                raise InputError(
+                    f"{named(volume_node)} was deleted, or the scene was closed, before the result "
+                    f"could be shown; nothing is lost: it is in {found.folder}"
+                )
+    except InputError:
+        filling.remove_new()
+        raise
+    nodes = filling.nodes
+    if old.segmentation_node is not None:
         _remove_left_over(old, nodes)
-    _write(nodes, found.mask.array, grid)
     node = nodes.segmentation_node
     modifying = node.StartModify()
     for name, value in attributes.items():
@@ -100,71 +134,120 @@ def _earlier(volume_node: Any, bundle_hash: str) -> DetectionNodes | None:
     return None
 
 
-def _fill(
-    old: DetectionNodes, found: DetectionFiles, volume_node: Any, grid: Geometry
-) -> DetectionNodes:
-    """Fill the nodes of an earlier detection, and make those that it lacks; without lesions."""
-    scene, base = volume_node.GetScene(), _base_name(volume_node, old)
+class _Filling:
+    """Fills the nodes of an earlier detection and makes those that it lacks, one by one."""
 
-    def name(default: str, earlier: Any) -> str:
-        # A user may have renamed it.
-        return default if earlier is None else str(earlier.GetName())
+    def __init__(
+        self, old: DetectionNodes, found: DetectionFiles, volume_node: Any, grid: Geometry
+    ) -> None:
+        self._old, self._found, self._volume, self._grid = old, found, volume_node, grid
+        self._scene, self._base = volume_node.GetScene(), _base_name(volume_node, old)
+        self.nodes = replace(
+            old, volume_node=volume_node, channel_attribution_nodes={}, prepared_nodes={}
+        )
 
-    def attribution(image: Image, default: str, earlier: Any) -> Any:
-        return mrml.attribution_node(
-            Image(image.array, grid),
-            name=name(default, earlier),
-            scene=scene,
+    def steps(self) -> Iterator[Callable[[], None]]:
+        """What is to be done, in pieces that take milliseconds."""
+        yield self._segmentations
+        yield self._tables_and_transform
+        yield partial(self._attribution, None)
+        for channel in self._found.by_channel:
+            yield partial(self._attribution, channel)
+        for channel in self._found.prepared:
+            yield partial(self._prepared, channel)
+        # Asked for when the nodes are there: a generator goes on after each piece is done.
+        yield partial(self._write, self.nodes.segmentation_node)
+        yield partial(self._write, self.nodes.detected_node)
+
+    def remove_new(self) -> None:
+        """Take back the nodes that were made."""
+        for node in _all_nodes(self.nodes):
+            if node not in _all_nodes(self._old) and node.GetScene() is not None:
+                node.GetScene().RemoveNode(node)
+
+    def _segmentations(self) -> None:
+        lesions, detected = self._old.segmentation_node, self._old.detected_node
+        if lesions is None:
+            lesions = _segmentation_node(f"{self._base}{_LESIONS}", self._volume)
+        if detected is None:
+            detected = _segmentation_node(f"{self._base} lesions (as detected)", self._volume)
+            detected.SetHideFromEditors(True)
+            detected.GetDisplayNode().SetVisibility(False)
+        self.nodes = replace(self.nodes, segmentation_node=lesions, detected_node=detected)
+
+    def _tables_and_transform(self) -> None:
+        old, found = self._old, self._found
+        table = lesion_table_node(
+            found.lesions,
+            scene=self._scene,
+            node=old.table_node,
+            name=_name(f"{self._base} lesions table", old.table_node),
+            nominal=self._grid.nominal,
+        )
+        to_atlas = None
+        if found.to_atlas is not None:
+            to_atlas = transform_node(
+                found.to_atlas,
+                name=_name(f"{self._base} to atlas", old.transform_node),
+                scene=self._scene,
+                node=old.transform_node,
+            )
+        self.nodes = replace(self.nodes, table_node=table, transform_node=to_atlas)
+
+    def _attribution(self, channel: str | None) -> None:
+        """The map, or that of a channel."""
+        default = f"{self._base} attribution"
+        earlier, image = self._old.attribution_node, self._found.attribution
+        if channel is not None:
+            default, image = f"{default} ({channel})", self._found.by_channel[channel]
+            earlier = self._old.channel_attribution_nodes.get(channel)
+        node = mrml.attribution_node(
+            Image(image.array, self._grid),
+            name=_name(default, earlier),
+            scene=self._scene,
             node=earlier,
-            limit=found.limit,
+            limit=self._found.limit,
+        )
+        if channel is None:
+            self.nodes = replace(self.nodes, attribution_node=node)
+        else:
+            self.nodes.channel_attribution_nodes[channel] = node
+
+    def _prepared(self, channel: str) -> None:
+        earlier = self._old.prepared_nodes.get(channel)
+        self.nodes.prepared_nodes[channel] = mrml.volume_node_from_image(
+            self._found.prepared[channel],
+            name=_name(f"{self._base} ({channel}, in the atlas)", earlier),
+            scene=self._scene,
+            node=earlier,
         )
 
-    def prepared(image: Image, default: str, earlier: Any) -> Any:
-        return mrml.volume_node_from_image(
-            image, name=name(default, earlier), scene=scene, node=earlier
-        )
+    def _write(self, node: Any) -> None:
+        """The mask into a segmentation, in world coordinates."""
+        node.SetAndObserveTransformNodeID(None)
+        surface = node.GetSegmentation().ContainsRepresentation(closed_surface())
+        write_mask(node, names.SEGMENT_ID, self._found.mask.array, self._grid)
+        remember_written(node, names.SEGMENT_ID)
+        if surface:
+            node.CreateClosedSurfaceRepresentation()
 
-    lesions = old.segmentation_node or _segmentation_node(f"{base}{_LESIONS}", volume_node)
-    detected = old.detected_node
-    if detected is None:
-        detected = _segmentation_node(f"{base} lesions (as detected)", volume_node)
-        detected.SetHideFromEditors(True)
-        detected.GetDisplayNode().SetVisibility(False)
-    table = lesion_table_node(
-        found.lesions,
-        scene=scene,
-        node=old.table_node,
-        name=name(f"{base} lesions table", old.table_node),
-        nominal=grid.nominal,
+
+def _name(default: str, earlier: Any) -> str:
+    """Name of a node; a person may have renamed an earlier one."""
+    return default if earlier is None else str(earlier.GetName())
+
+
+def _all_nodes(nodes: DetectionNodes) -> list[Any]:
+    """Every node of a detection but its volume."""
+    single = (
+        nodes.segmentation_node,
+        nodes.attribution_node,
+        nodes.detected_node,
+        nodes.table_node,
+        nodes.transform_node,
     )
-    to_atlas = None
-    if found.to_atlas is not None:
-        default = name(f"{base} to atlas", old.transform_node)
-        to_atlas = transform_node(
-            found.to_atlas, name=default, scene=scene, node=old.transform_node
-        )
-    return DetectionNodes(
-        lesions,
-        volume_node,
-        attribution(found.attribution, f"{base} attribution", old.attribution_node),
-        detected,
-        table,
-        {
-            channel: attribution(
-                image,
-                f"{base} attribution ({channel})",
-                old.channel_attribution_nodes.get(channel),
-            )
-            for channel, image in found.by_channel.items()
-        },
-        {
-            channel: prepared(
-                image, f"{base} ({channel}, in the atlas)", old.prepared_nodes.get(channel)
-            )
-            for channel, image in found.prepared.items()
-        },
-        to_atlas,
-    )
+    many = (*nodes.channel_attribution_nodes.values(), *nodes.prepared_nodes.values())
+    return [node for node in (*single, *many) if node is not None]
 
 
 def _base_name(volume_node: Any, old: DetectionNodes) -> str:
@@ -185,25 +268,12 @@ def _segmentation_node(name: str, volume_node: Any) -> Any:
     return node
 
 
-def _write(nodes: DetectionNodes, mask: Any, grid: Geometry) -> None:
-    """The mask into both segmentations, in world coordinates."""
-    for node in (nodes.segmentation_node, nodes.detected_node):
-        node.SetAndObserveTransformNodeID(None)
-        surface = node.GetSegmentation().ContainsRepresentation(closed_surface())
-        write_mask(node, nodes.segment_id, mask, grid)
-        remember_written(node, nodes.segment_id)
-        if surface:
-            node.CreateClosedSurfaceRepresentation()
-
-
 def _remove_left_over(old: DetectionNodes, nodes: DetectionNodes) -> None:
     """Nodes of the earlier detection that this one has no use for, such as of a raw scan."""
-    scene = nodes.segmentation_node.GetScene()
-    before = [*old.channel_attribution_nodes.values(), *old.prepared_nodes.values()]
-    after = [*nodes.channel_attribution_nodes.values(), *nodes.prepared_nodes.values()]
-    for node in [*before, old.transform_node]:
-        if node is not None and node not in [*after, nodes.transform_node]:
-            scene.RemoveNode(node)
+    kept = _all_nodes(nodes)
+    for node in _all_nodes(old):
+        if node not in kept:
+            nodes.segmentation_node.GetScene().RemoveNode(node)
 
 
 def _link(nodes: DetectionNodes) -> None:

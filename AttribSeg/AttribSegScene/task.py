@@ -8,7 +8,7 @@ caller's thread. `Task.poll` moves from one stage to the next; a panel calls it 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -34,7 +34,7 @@ class Task(Generic[Result]):
         The command; None when there is nothing but to write, read and show.
     show : callable
         Turns what ``read`` returned into the result; makes nodes, so it runs in the thread of
-        the caller of `poll`.
+        the caller of `poll`. A generator makes one step per poll and returns the result.
     write : callable, optional
         Writes the inputs; runs in a thread and must not touch a node.
     read : callable, optional
@@ -45,7 +45,8 @@ class Task(Generic[Result]):
     Attributes
     ----------
     state : str
-        "ready", "writing", "running", "stopping", "reading", "finished", "stopped" or "failed".
+        "ready", "writing", "running", "stopping", "reading", "showing", then "finished", "stopped"
+        or "failed".
     result : object or None
         When finished.
     failure : JobFailure or None
@@ -56,7 +57,7 @@ class Task(Generic[Result]):
         self,
         title: str,
         job: Job | None,
-        show: Callable[[Any], Result],
+        show: Callable[[Any], Result | Generator[None, None, Result]],
         *,
         write: Callable[[], None] | None = None,
         read: Callable[[], Any] | None = None,
@@ -70,6 +71,7 @@ class Task(Generic[Result]):
         self._show, self._write, self._read = show, write, read
         self._listen = listen
         self._stage: Stage | None = None
+        self._steps: Generator[None, None, Result] | None = None
         self._stop_asked = False
 
     @property
@@ -114,6 +116,8 @@ class Task(Generic[Result]):
                 events = self._poll_job()
             elif self.state == "reading":
                 self._after_reading()
+            elif self.state == "showing":
+                self._show_on()
         except Exception as error:
             self._fail(error)
         if self.done and self in _running:
@@ -203,9 +207,20 @@ class Task(Generic[Result]):
 
     def _after_reading(self) -> None:
         assert self._stage is not None
-        if self._stage.finished():
-            self.result = self._show(self._stage.value)
-            self.state = "finished"
+        if not self._stage.finished():
+            return
+        shown = self._show(self._stage.value)
+        if isinstance(shown, Generator):
+            self._steps, self.state = shown, "showing"
+        else:
+            self.result, self.state = shown, "finished"
+
+    def _show_on(self) -> None:
+        assert self._steps is not None
+        try:
+            next(self._steps)
+        except StopIteration as end:
+            self.result, self.state = end.value, "finished"
 
     def _fail(self, error: Exception) -> None:
         """An error of ours, or of a stage."""

@@ -142,6 +142,36 @@ def test_overlay_can_be_hidden(place, detected):
     assert composite.GetForegroundOpacity() == pytest.approx(0.6)
 
 
+def test_views_show_map_segment_and_surface(place, detected):
+    from AttribSegScene.tables import lesion_centre
+    from matplotlib.image import imread
+
+    volume, nodes = detected
+    centre = lesion_centre(nodes.table_node, 0)
+    display = nodes.segmentation_node.GetDisplayNode()
+    pictures = {}
+    for shown in (False, True):
+        display.SetVisibility(shown)
+        path = place.pictures / f"slice-{'with' if shown else 'without'}-segment.png"
+        place.app.render_slice(
+            path,
+            "Axial",
+            centre,
+            background=volume,
+            foreground=nodes.attribution_node if shown else None,
+            opacity=0.5,
+        )
+        pictures[shown] = imread(path)[..., :3]
+    # Anatomy is grey; the map and the segment are not.
+    assert np.ptp(pictures[False], axis=2).max() < 0.02
+    assert (np.ptp(pictures[True], axis=2) > 0.2).mean() > 0.005
+    place.ui.show3DCheckBox.setChecked(True)
+    path = place.app.render_3d(place.pictures / "surface.png", direction="SUPERIOR")
+    surface = imread(path)[..., :3]
+    assert ((surface[..., 0] - surface[..., 2]) > 0.2).mean() > 0.002
+    place.ui.show3DCheckBox.setChecked(False)
+
+
 def test_scene_survives_saving_and_reloading(place, detected):
     from AttribSegScene.detection_nodes import DetectionNodes
 

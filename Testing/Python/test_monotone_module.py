@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -222,6 +223,21 @@ def test_training_says_what_was_left_out(place, model):
     place.picture("trained", "train")
 
 
+def test_what_is_not_proved_is_said(place, model):
+    ui = place.ui
+    damaged = place.folder / "damaged"
+    shutil.copytree(model, damaged)
+    (damaged / "models" / "model.safetensors").unlink()
+    ui.inspectBundlePathLineEdit.setCurrentPath(str(damaged))
+    ui.inspectButton.click()
+    place.wait()
+    assert ui.certificateLabel.text.startswith("Not certified: ")
+    assert "model.safetensors" in ui.certificateLabel.text
+    assert "model.safetensors" in ui.messageLabel.text
+    assert not ui.reportText.visible
+    place.picture("not-certified", "inspect")
+
+
 def test_trained_model_is_inspected(place, model):
     ui, p = place.ui, place.widget.panel.parameters
     ui.inspectBundlePathLineEdit.setCurrentPath(str(model))
@@ -319,6 +335,22 @@ def test_choosing_a_channel_moves_threshold_and_segment_to_it(place, maps):
     assert channels_of(back).chosen == channels.expected
 
 
+def test_model_map_is_kept_once_whoever_chooses(place, maps):
+    from MonotoneNetScene.channel_tasks import choose_channel_task
+    from MonotoneNetScene.channels import MODEL_MAP, channels_of
+
+    def volumes():
+        return place.app.scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+
+    before, original = volumes(), array_of(maps.attribution_node)
+    for name in (other_channel(maps, channels_of(maps)), MODEL_MAP):
+        nodes = choose_channel_task(maps, name, threshold=0.5).wait(place.app.process_events)
+        assert nodes.threshold == 0.5
+        assert np.array_equal(segment_of(nodes), array_of(nodes.attribution_node) > 0.5)
+    assert volumes() == before
+    assert np.array_equal(array_of(nodes.attribution_node), original)
+
+
 def test_segments_of_all_channels(place, maps):
     from AttribSegLib.mrml import mask_from_segment
     from AttribSegScene.detection_nodes import DetectionNodes
@@ -377,6 +409,7 @@ def test_scene_is_saved_and_loaded_again(place, maps):
     path = place.app.save_scene(place.folder / "scene.mrb")
     place.app.close_scene()
     assert ui.channelList.count == 0
+    assert ui.probabilityBar.format == ""
     assert not ui.chooseChannelButton.enabled
     assert not ui.reportText.visible
     place.app.load_scene(path)

@@ -137,7 +137,7 @@ class HeadlessSlicer:
         field_of_view_mm : float, optional
             Width of the picture; default what shows the whole volume.
         """
-        view = self._view(orientation)
+        view = self.view(orientation)
         view.render_window().SetSize(*size)
         view.set_background_volume_id(background.GetID())
         view.set_foreground_volume_id(foreground.GetID() if foreground is not None else None)
@@ -186,7 +186,7 @@ class HeadlessSlicer:
         view.render_window().Render()
         return write_png(view.render_window(), Path(path))
 
-    def _view(self, orientation: str) -> Any:
+    def view(self, orientation: str) -> Any:
         """The slice view of an orientation, made at its first use."""
         if orientation not in ORIENTATIONS:
             raise ValueError(f"orientation {orientation!r}: one of {', '.join(ORIENTATIONS)}")

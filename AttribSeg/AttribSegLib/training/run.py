@@ -234,7 +234,7 @@ def _load(
         def report(count: int, start: int = before) -> None:
             emit({"event": "load", "done": start + count, "total": total})
             if should_stop is not None and should_stop():
-                raise Cancelled("no epoch was trained yet")
+                raise Cancelled("no epoch was trained yet; start it again")
 
         loaded[name] = load_cases(
             members, background=recipe.background, clip=recipe.clip, on_done=report

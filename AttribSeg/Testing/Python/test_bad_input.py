@@ -564,7 +564,7 @@ def test_a_run_is_not_overwritten_by_accident(tmp_path, tiny_table, tiny_trainin
     assert {path: path.read_bytes() for path in left_in(out)} == before
     assert quietly([*arguments, "--overwrite"])[0] == 0
     # Stopped while it replaces the old one: neither is a finished bundle, and --resume goes on.
-    bundle = load_bundle(out)
+    bundle, events = load_bundle(out), []
     with pytest.raises(Cancelled, match="resume with --resume"):
         train_bundle(
             read_cohort(tiny_table, check_images=False),
@@ -572,7 +572,8 @@ def test_a_run_is_not_overwritten_by_accident(tmp_path, tiny_table, tiny_trainin
             out,
             overwrite=True,
             device="cpu",
-            should_stop=lambda: True,
+            on_event=events.append,
+            should_stop=lambda: any(event["event"] == "start" for event in events),
         )
     assert not is_bundle(out)
 
