@@ -1,0 +1,1 @@
+"""Monotone networks and MRML nodes: inspections, channels and their pictures; no Qt."""
