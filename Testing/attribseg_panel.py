@@ -69,8 +69,19 @@ class Workplace:
         for section in ("inputs", "preprocess", "detect", "train", "evaluate", "job"):
             button = getattr(self.ui, f"{section}CollapsibleButton")
             button.collapsed = section not in open_sections
+        paths = [
+            getattr(self.ui, f"{path}LineEdit")
+            for path in ("bundlePath", "cohortPath", "outputPath", "workFolder")
+        ]
+        before = [edit.currentPath for edit in paths]
+        for edit, path in zip(paths, before, strict=True):  # folders of nobody's machine
+            edit.blockSignals(True)
+            edit.setCurrentPath(Path(path).name)
         self.app.process_events()
         self.app.screenshot(self.widget.parent, self.pictures / f"{name}.png")
+        for edit, path in zip(paths, before, strict=True):
+            edit.setCurrentPath(path)
+            edit.blockSignals(False)
 
 
 @contextmanager

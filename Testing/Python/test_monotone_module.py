@@ -234,8 +234,9 @@ def test_what_is_not_proved_is_said(place, model):
     assert ui.certificateLabel.text.startswith("Not certified: ")
     assert "model.safetensors" in ui.certificateLabel.text
     assert "model.safetensors" in ui.messageLabel.text
-    assert not ui.reportText.visible
     place.picture("not-certified", "inspect")
+    assert not ui.reportText.visible
+    assert ui.certificateLabel.visible
 
 
 def test_trained_model_is_inspected(place, model):
