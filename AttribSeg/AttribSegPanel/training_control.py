@@ -37,6 +37,7 @@ class TrainingControl:
         self, panel: Panel, run: RunSection, options: Callable[[], dict[str, Any]]
     ) -> None:
         self._panel, self._run, self._options = panel, run, options
+        self._shown: Any = None  # the training whose chart was brought to the front
         for button, action in (
             (panel.ui.trainButton, self._on_train),
             (panel.ui.pauseButton, run.pause),

@@ -69,6 +69,9 @@ class TrainTask(Task[TrainingResult]):
     def _on_event(self, event: dict[str, Any]) -> None:
         if event.get("event") == "epoch":
             self.plot.add_epoch(event)
+        elif event.get("event") == "history":
+            for epoch in event["epochs"]:
+                self.plot.add_epoch(epoch)
 
 
 def prepare_cohort_task(

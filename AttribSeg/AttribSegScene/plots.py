@@ -50,7 +50,8 @@ class TrainingPlot:
     scene : vtkMRMLScene or None
         Where the nodes are made; None for Slicer's scene. They are made at the first epoch.
     name : str
-        Begins the nodes' names.
+        Begins the nodes' names; nodes of these names are filled again, as when a training is
+        resumed.
 
     Attributes
     ----------
@@ -99,14 +100,14 @@ class TrainingPlot:
         keys = list(dict.fromkeys(key for epoch in epochs for key in self._epochs[epoch]))
         columns: dict[str, Sequence[Any]] = {"epoch": epochs}
         columns |= {key: [self._epochs[e].get(key, math.nan) for e in epochs] for key in keys}
-        if _left(self.table, self.scene):  # with it go the charts that were made of it
-            self.table = self.node = self.rates_node = None
-        new = self.table is None
+        if self.table is None or _left(self.table, self.scene):
+            # With a table that is gone go the charts that were made of it; those of an earlier run
+            # of this training are filled again.
+            self.table = self._earlier("epochs", "vtkMRMLTableNode")
+            self.node = self.table and self._earlier("losses", "vtkMRMLPlotChartNode")
+            self.rates_node = self.table and self._earlier("rates", "vtkMRMLPlotChartNode")
         self.table = table_node(
-            columns,
-            scene=self.scene,
-            node=self.table,
-            name=f"{self.name}: epochs" if new else None,
+            columns, scene=self.scene, node=self.table, name=f"{self.name}: epochs"
         )
         if self.node is None or _left(self.node, self.scene):
             self.node = self._chart("losses", "loss", _LOSSES, keys)
@@ -114,6 +115,9 @@ class TrainingPlot:
             self.rates_node = self._chart("rates", "rate", _RATES, keys)
             self.rates_node.YAxisRangeAutoOff()
             self.rates_node.SetYAxisRange(0.0, 1.05)
+
+    def _earlier(self, kind: str, class_name: str) -> Any:
+        return self.scene.GetFirstNode(f"{self.name}: {kind}", class_name)
 
     def _chart(self, kind: str, axis: str, shown: Mapping[str, str], keys: Sequence[str]) -> Any:
         chart = _chart_node(self.scene, f"{self.name}: {kind}", "epoch", axis)

@@ -322,7 +322,11 @@ def test_training_is_paused_resumed_and_used(place, detected, training_cohort):
     assert place.message == ""
     assert (out / "config.json").is_file()
     assert "sup" in (out / "config.json").read_text(encoding="utf-8")
+    # The chart goes on where the paused training ended.
+    epochs = place.app.slicer.util.getNode("Training of model: epochs")
+    assert place.app.slicer.util.arrayFromTableColumn(epochs, "epoch").tolist() == [1, 2]
     charts = place.app.slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
+    assert len(charts) == 2
     kinds = {chart.GetName().rsplit(": ")[-1] for chart in charts}
     assert {"losses", "rates"} <= kinds
     for chart in charts[:2]:

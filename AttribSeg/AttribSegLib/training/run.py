@@ -74,7 +74,8 @@ def train_bundle(
         How the best channel is chosen where maps have several to choose from, or which reduction
         to take; see :func:`.choose_reduction`.
     on_event : callable, optional
-        Receives ``load``, ``start``, ``step``, ``epoch``, ``threshold`` and ``done`` events.
+        Receives ``load``, ``start``, ``history`` (of a resumed run), ``step``, ``epoch``,
+        ``threshold`` and ``done`` events.
     should_stop : callable, optional
         Asked after every image that is read and after every step.
 

@@ -61,7 +61,8 @@ class Trainer:
     process : Process
         This process among its peers.
     on_event : callable, optional
-        Receives dictionaries: ``step`` and ``epoch`` events.
+        Receives dictionaries: ``step`` and ``epoch`` events; first, of a resumed run, ``history``
+        with what the epochs before said.
     should_stop : callable, optional
         Asked after every step; when true the run stops and can be resumed.
     """
@@ -132,6 +133,7 @@ class Trainer:
         make_folder(self.folder)
         if resume and (self.folder / "last.safetensors").exists():
             self._restore()
+            self.on_event({"event": "history", "epochs": list(self.history)})
         started = time.perf_counter()
         spent = self.history[-1]["seconds"] if self.history else 0.0
         first_epoch = len(self.history) + 1
