@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from AttribSegLib.errors import InputError
 from AttribSegLib.files import read_json
 from AttribSegLib.image import Image
@@ -54,7 +55,9 @@ class _Files:
     channels: dict[str, Image]
     brain: Image
     transforms: dict[str, Affine]
-    record: Mapping[str, Any] = field(default_factory=dict)
+    #: Values shown as black and white.
+    windows: dict[str, tuple[float, float]]
+    record: Mapping[str, Any]
 
 
 def preprocess_task(
@@ -127,22 +130,25 @@ def preprocess_task(
             writer.writerow(["case", "patient", "label", *roles])
             writer.writerow([case, case, 1, *(files[role] for role in roles)])
 
-    def show(found: _Files) -> PreprocessResult:
+    def show(found: _Files) -> Generator[None, None, PreprocessResult]:
         require_in_scene(volume, title, done)
         scene, name = volume.GetScene(), volume.GetName()
-        volumes = {
-            channel: volume_node_from_image(
-                image, name=f"{name} ({channel}, prepared)", scene=scene
+        nodes = {}
+        for kind, image in {**found.channels, "brain": found.brain}.items():
+            words = "brain" if kind == "brain" else f"{kind}, prepared"
+            nodes[kind] = volume_node_from_image(
+                image, name=f"{name} ({words})", scene=scene, window=found.windows[kind]
             )
-            for channel, image in found.channels.items()
+            yield
+            require_in_scene(volume, title, done)
+        transforms = {
+            channel: transform_node(t, name=f"{name} ({channel} to atlas)", scene=scene)
+            for channel, t in found.transforms.items()
         }
         return PreprocessResult(
-            volumes,
-            volume_node_from_image(found.brain, name=f"{name} (brain)", scene=scene),
-            {
-                channel: transform_node(t, name=f"{name} ({channel} to atlas)", scene=scene)
-                for channel, t in found.transforms.items()
-            },
+            {channel: nodes[channel] for channel in found.channels},
+            nodes["brain"],
+            transforms,
             tuple(found.record["warnings"]),
             done,
             done / f"{case}_montage.png",
@@ -161,9 +167,17 @@ def _read(folder: Path, case: str, channels: Sequence[str]) -> _Files:
     from AttribSegLib.image_io import read_image
     from AttribSegLib.transform import read_transform
 
+    brain = read_image(folder / f"{case}_brain.nii.gz")
+    images = {name: read_image(folder / f"{case}_{name}.nii.gz") for name in channels}
+    inside = brain.array != 0
+    windows = {"brain": (0.0, 1.0)}
+    for name, image in images.items():
+        low, high = np.percentile(image.array[inside], (0.5, 99.5)).tolist()
+        windows[name] = (low, max(high, low + 1e-3))
     return _Files(
-        {name: read_image(folder / f"{case}_{name}.nii.gz") for name in channels},
-        read_image(folder / f"{case}_brain.nii.gz"),
+        images,
+        brain,
         {name: read_transform(folder / f"{case}_{name}_to_atlas.tfm") for name in channels},
+        windows,
         read_json(folder / f"{case}.json"),
     )
