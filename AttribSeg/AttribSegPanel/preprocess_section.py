@@ -36,7 +36,8 @@ class PreprocessSection:
 
     def refresh(self) -> None:
         """The button waits for a volume."""
-        ready = self._panel.parameters.inputVolume is not None or self._run.task is not None
+        p = self._panel.parameters
+        ready = p.inputVolume is not None or p.t1Volume is not None or self._run.task is not None
         self._panel.ui.preprocessButton.setEnabled(ready)
 
     def _on_prepare(self) -> None:

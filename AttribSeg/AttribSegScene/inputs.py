@@ -154,10 +154,10 @@ def require_channel(node: Any, channel: str) -> None:
         )
 
 
-def channel_by_name(node: Any, *, among: tuple[str, ...]) -> str:
-    """Which of some channels a volume is by its name; the first where it does not say."""
+def channel_by_name(node: Any) -> str:
+    """FLAIR, or T1 where a volume's name says that and not FLAIR."""
     named = _named_sequences(node)
-    return next((channel for channel in among if channel in named), among[0])
+    return "T1" if "T1" in named and "FLAIR" not in named else "FLAIR"
 
 
 def case_name(node: Any) -> str:

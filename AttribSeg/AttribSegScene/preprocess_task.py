@@ -78,6 +78,7 @@ def preprocess_task(
     volume : vtkMRMLScalarVolumeNode
         Raw FLAIR; a T1 when its name says so and no other T1 is given.
     t1 : vtkMRMLScalarVolumeNode, optional
+        Alone, without a volume, it is prepared by itself.
     brain : vtkMRMLScalarVolumeNode or vtkMRMLSegmentationNode, optional
         Brain mask on the volume's grid.
     reference : vtkMRMLScalarVolumeNode, optional
@@ -96,9 +97,11 @@ def preprocess_task(
     InputError
         If a volume is missing, unsuitable or has no geometry, or no step is asked for.
     """
-    scan = scan_from_node(volume)
-    main = channel_by_name(volume, among=("FLAIR", "T1") if t1 is None else ("FLAIR",))
-    channels = {main: scan}
+    if volume is None and t1 is not None:
+        volume, t1, main = t1, None, "T1"
+    else:
+        main = "FLAIR" if volume is None or t1 is not None else channel_by_name(volume)
+    channels = {main: scan_from_node(volume)}
     if t1 is not None:
         channels["T1"] = scan_from_node(t1, what="T1")
     if steps is not None and not steps:
