@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from AttribSegLib.errors import InputError
 from AttribSegLib.job_failure import JobFailure
@@ -169,9 +169,9 @@ class Task(Generic[Result]):
             time.sleep(0.02)
         if self.failure is not None:
             raise InputError(" ".join((self.failure.message, *self.failure.advice)))
-        if self.state == "stopped" or self.result is None:
+        if self.state == "stopped":
             raise InputError(f"{self.title}: stopped; what it had done is kept")
-        return self.result
+        return cast("Result", self.result)
 
     def _after_writing(self) -> None:
         assert self._stage is not None

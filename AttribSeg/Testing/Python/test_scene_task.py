@@ -128,7 +128,9 @@ def test_waiting_raises_what_went_wrong():
 
 
 def test_a_stages_error_is_raised_where_it_is_asked_for():
-    stage = Stage(lambda: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+    def wait(stage):
         while not stage.finished():
             time.sleep(0.001)
+
+    with pytest.raises(ZeroDivisionError):
+        wait(Stage(lambda: 1 / 0))
