@@ -48,9 +48,10 @@ def main() -> int:
         traceback.print_exc(file=sys.stdout)
         return 1
     result = unittest.TextTestRunner(stream=sys.stdout, verbosity=2).run(tests)
-    print(f"{result.testsRun} self tests, {'passed' if result.wasSuccessful() else 'FAILED'}")
+    passed = result.wasSuccessful() and result.testsRun > 0 and not result.skipped
+    print(f"{result.testsRun} self tests, {'passed' if passed else 'FAILED'}")
     sys.stdout.flush()
-    return 0 if result.wasSuccessful() and result.testsRun > 0 else 1
+    return 0 if passed else 1
 
 
 if __name__ == "__main__":

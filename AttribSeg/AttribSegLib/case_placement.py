@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from .case_matching import shared_grid
 from .cohort import Case, assign_splits
 from .cohort_table import SPLITS, check_table
 from .cohort_validation import describe_grid
 from .editable_table import EditableTable
 from .errors import CohortError, InputError
 from .files import atomic_folder
-from .image import Image
+from .image import Geometry, Image
 from .image_io import write_image
 from .lesions import binary_array
 
@@ -72,6 +73,37 @@ def case_images(
             "leave the mask out"
         )
     return images
+
+
+def require_grid(
+    table: EditableTable, case: str, grid: Geometry, grids: Sequence[tuple[str, Geometry]]
+) -> None:
+    """Refuse a case that no training could take together with the others.
+
+    Where images of several patients share one grid it is that of the networks. Where they do not,
+    they are raw scans, still to be prepared, and nothing can be said.
+
+    Parameters
+    ----------
+    table : EditableTable
+    case : str
+    grid : Geometry
+        Of the new case.
+    grids : sequence of (str, Geometry)
+        Patient and grid of the others; see :func:`.grids_of_cases`.
+
+    Raises
+    ------
+    InputError
+        If the others share a grid that is not this one.
+    """
+    shared = shared_grid(grids)
+    if shared is None or len({patient for patient, _ in grids}) < 2 or shared.same_grid(grid):
+        return
+    raise InputError(
+        f"case {case}: its grid ({describe_grid(grid)}) is not that of {table.path} "
+        f"({describe_grid(shared)}); send the prepared image, or prepare the cohort anew"
+    )
 
 
 def choose_split(table: EditableTable, patient: str, asked: str | None = None) -> str:

@@ -7,7 +7,8 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .case_placement import case_images, choose_split, placed
+from .case_matching import grids_of_cases, shared_grid, turned
+from .case_placement import case_images, choose_split, placed, require_grid
 from .cohort_state import CohortRow, cohort_rows, row_of_case
 from .cohort_table import REQUIRED, Table, parse_rows
 from .editable_table import EditableTable
@@ -68,7 +69,8 @@ def add_case(
     label : int
         0 healthy, 1 pathological.
     channels : mapping of channel name to Image
-        The channels of the table, on one grid.
+        The channels of the table, on one grid. Their axes are turned to those of the other cases
+        where the voxels are the same.
     brain, lesions : Image, optional
         Masks on that grid.
     split : {"train", "validation", "test"}, optional
@@ -89,7 +91,14 @@ def add_case(
         )
     if label not in (0, 1):
         raise InputError(f"label {label!r}: expected 0 (healthy) or 1 (pathological)")
+    grids = grids_of_cases(table)
+    like = shared_grid(grids)
+    if like is not None:
+        channels = {name: turned(image, like) for name, image in channels.items()}
+        brain = None if brain is None else turned(brain, like)
+        lesions = None if lesions is None else turned(lesions, like)
     images = case_images(table, case, label, channels, brain, lesions)
+    require_grid(table, case, next(iter(images.values())).geometry, grids)
     cells = {"split": choose_split(table, patient, split)}
     with placed(table, case, patient, label, images, cells):
         table.write()

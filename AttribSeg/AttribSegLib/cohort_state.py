@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -79,7 +80,7 @@ def cohort_rows(path: str | Path, *, check_images: bool = True) -> list[CohortRo
     first: dict[int, str] = {}
     for row, text in [*faults, *check_table(cases, both_classes=False)]:
         first.setdefault(row, text)
-    headers = _headers(cases) if check_images else {}
+    headers = image_headers(cases) if check_images else {}
     return [_row_of(case, first.get(case.row, ""), headers) for case in cases]
 
 
@@ -143,8 +144,12 @@ def _files_of(case: Case) -> list[tuple[str, Path]]:
     return [*case.channels.items(), *((n, path) for n, path in masks.items() if path is not None)]
 
 
-def _headers(cases: list[Case]) -> _Headers:
-    """Geometry of every file that is there, or what is wrong with it; slices share theirs."""
+def image_headers(cases: Sequence[Case]) -> _Headers:
+    """Geometry of every file that is there, or what is wrong with it; slices share theirs.
+
+    Files are told by their path and whether their spacing is nominal; one that does not change is
+    read once.
+    """
     keys = {(path, case.nominal_spacing) for case in cases for _, path in _files_of(case)}
     # A folder is a DICOM series, which takes long to read.
     files = [(path, nominal) for path, nominal in keys if path.is_file()]

@@ -8,7 +8,7 @@ stay and the table is changed last, in one step.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from .case_placement import CASES, case_images, choose_split, keep_assigned_splits, placed
+from .case_matching import grids_of_cases, same_image, shared_grid, turned, turned_grid
+from .case_placement import (
+    CASES,
+    case_images,
+    choose_split,
+    keep_assigned_splits,
+    placed,
+    require_grid,
+)
 from .cases import SLICE_ORIENTATION
 from .cohort_state import CORRECTION, CohortRow, row_of_case
 from .cohort_validation import describe_grid
@@ -30,9 +38,6 @@ from .preprocessing.mask_transfer import transfer_mask
 from .provenance import file_hash
 from .provenance import record as provenance_record
 from .transform import Affine
-
-#: Largest difference between two readings of one image, of its range of values.
-_SAME_IMAGE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -96,8 +101,8 @@ def add_correction(
         The cohort table.
     case, patient : str
     channels : mapping of channel name to Image
-        As the network sees them, on the grid of the cohort; those that the table has no column
-        for are left out.
+        As the network sees them, on the grid of the cohort, their axes in any order; those that
+        the table has no column for are left out.
     corrected : Image
         The segment after the correction, binary. An empty one says that there is no lesion.
     detected : Image or None
@@ -136,11 +141,22 @@ def add_correction(
             f"{', '.join(table.channels)}"
         )
     images = {name: channels[name] for name in table.channels}
-    drawn = _drawn(case, next(iter(images.values())), corrected, detected, to_cohort, grid)
     index = table.find(case)
+    grids = grids_of_cases(table)
+    like = shared_grid(grids) if index is None else _grid_of_row(table.parsed()[0][index])
+    if like is not None:
+        images = {name: turned(image, like) for name, image in images.items()}
+        brain = None if brain is None else turned(brain, like)
+        grid = None if grid is None else turned_grid(grid, like)
+        if to_cohort is None:
+            corrected = turned(corrected, like)
+            detected = None if detected is None else turned(detected, like)
+    drawn = _drawn(case, next(iter(images.values())), corrected, detected, to_cohort, grid)
     if index is None:
         label = int(drawn.lesions.array.any())
-        _require_grid(table, case, drawn.lesions.geometry)
+        if to_cohort is not None:
+            _require_prepared_cohort(table, case, drawn.lesions.geometry, grids)
+        require_grid(table, case, drawn.lesions.geometry, grids)
         images = case_images(table, case, label, images, brain, None)
         if _changes_draw(table, patient, label):
             keep_assigned_splits(table, seed=seed)
@@ -222,27 +238,25 @@ def _drawn(
     return _Drawn(after, before, there, moved)
 
 
-def _require_grid(table: EditableTable, case: str, grid: Geometry) -> None:
-    """Refuse a case that no training could take together with the others.
+def _grid_of_row(row: Mapping[str, Any]) -> Geometry | None:
+    """Grid of a case of the table; None where it cannot be read, which is told later."""
+    path = next(iter(row["channels"].values()), None)
+    try:
+        return None if path is None else read_geometry(path, nominal=row["nominal_spacing"])
+    except InputError:
+        return None
 
-    Where all other cases share one grid it is that of the networks; where they do not, they are
-    raw scans, still to be prepared, and nothing can be said.
-    """
-    grids: list[Geometry] = []
-    for row in table.parsed()[0]:
-        path = next(iter(row["channels"].values()), None)
-        if path is None or not path.is_file():
-            continue
-        try:
-            grids.append(read_geometry(path, nominal=row["nominal_spacing"]))
-        except InputError:  # told by the state of its row
-            continue
-        if not grids[-1].same_grid(grids[0]):
-            return
-    if len(grids) > 1 and not grids[0].same_grid(grid):
+
+def _require_prepared_cohort(
+    table: EditableTable, case: str, grid: Geometry, grids: Sequence[tuple[str, Geometry]]
+) -> None:
+    """Refuse the prepared image of a raw scan where the others are on other grids, such as raw."""
+    shared = shared_grid(grids)
+    if grids and (shared is None or not shared.same_grid(grid)):
         raise InputError(
-            f"case {case}: its grid ({describe_grid(grid)}) is not that of {table.path} "
-            f"({describe_grid(grids[0])}); send the prepared image, or prepare the cohort anew"
+            f"case {case}: comes with its image in the atlas ({describe_grid(grid)}), where the "
+            f"cases of {table.path} are not; prepare all cases of the cohort first and send it to "
+            "the prepared cohort"
         )
 
 
@@ -257,17 +271,14 @@ def _require_same_case(
     case = row["case"]
     if row["patient"] != patient:
         raise InputError(
-            f"case {case}: is of patient {row['patient']} in {table.path}, not of {patient}; give "
-            "another name to the case"
+            f"case {case}: is of patient {row['patient']} in {table.path}, not of {patient}; leave "
+            "the patient out, or give another name to the case"
         )
     for name, image in images.items():
         path = row["channels"].get(name)
         if path is None:
             raise InputError(f"case {case}: {name} is empty in {table.path}; fill it first")
-        stored = read_image(path, nominal=row["nominal_spacing"])
-        there, here = stored.array.astype(np.float64), image.array.astype(np.float64)
-        same = stored.geometry.same_grid(image.geometry)
-        if not same or np.abs(there - here).max() > _SAME_IMAGE * np.ptp(there):
+        if not same_image(read_image(path, nominal=row["nominal_spacing"]), image):
             raise InputError(
                 f"case {case}: its {name} is another image than {path}; give another name to the "
                 "case"

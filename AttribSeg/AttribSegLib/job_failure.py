@@ -1,4 +1,7 @@
-"""Why a job failed, in words, and what to try next."""
+"""Why a job failed, in words, and what to try next.
+
+Jobs are what the panels start, so the advice names their controls.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,12 @@ import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .bundle_card import read_card
+from .errors import InputError
+from .files import read_json
 
 #: Exit codes of a process that the system killed: signal 9, as told by Python and by a shell.
 _KILLED = (-9, 137)
@@ -24,6 +33,9 @@ _FAILED = "attribseg: failed: "
 
 #: The last line of a traceback.
 _EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception)(?::|$)")
+
+#: Images of the smallest batch: a healthy and a pathological one.
+_LEAST_BATCH = 2
 
 #: Of an exception's text, characters.
 _LONGEST = 300
@@ -138,55 +150,71 @@ class _Arguments:
         able = self.command in ("train", "detect", "evaluate", "compare")
         if not able or self.value("--device") == "cpu":
             return ()
-        return ("run it on the CPU: device cpu (--device cpu); slower, with the computer's memory",)
+        return ("choose the device cpu: slower, with the computer's memory",)
 
     def less_memory(self) -> tuple[str, ...]:
         """To need less memory, of the computer or of the graphics card."""
         advice: list[str] = []
         jobs = self.value("--jobs")
         if jobs is not None and jobs != "1":
-            advice.append(f"fewer processes at once: --jobs 1 instead of {jobs}")
+            advice.append(f"fewer processes at once: 1 instead of {jobs}")
         if self.command in ("preprocess", "simulate") and self._spacing() != "2":
-            advice.append("prepare the images at 2 mm (--spacing 2): an eighth of the voxels")
+            advice.append("prepare the images at 2 mm: an eighth of the voxels")
         if self.command == "train":
             advice += self._smaller_training()
-            advice.append("train on images at 2 mm (preprocess --spacing 2)")
-        if self.command in ("detect", "evaluate", "compare"):
-            advice.append("use a bundle that was trained at 2 mm")
+            advice.append("if the images are finer than 2 mm, prepare them at 2 mm first")
+        if self.command in ("detect", "evaluate") and not self._coarse_bundle():
+            advice.append("use a model that was trained at 2 mm")
         if self.command == "inspect":
-            advice.append("a smaller network: a smaller --width")
+            advice.append("a smaller network: a smaller width")
         advice.append("close other programs and large volumes")
         return tuple(advice)
 
     def _smaller_training(self) -> list[str]:
         """Batch and width, with figures where the present ones are known."""
+        recipe = self._recipe()
         advice = []
-        batch, width = self.value("--batch-size"), self.value("--width")
-        in_file = (self.value("--recipe") or "").endswith(".json")
-        if batch not in ("1", "2"):
-            now = "" if batch is None else f" instead of {batch}"
-            less = "" if in_file and batch is None else f" {_half(batch)}{now}"
-            advice.append(f"a smaller batch: --batch-size{less}")
-        now = "" if width is None else f" instead of {width}"
-        less = "" if in_file and width is None else f" {_half_width(width)}{now}"
-        return [*advice, f"a smaller network: --width{less}"]
+        batch = _number(self.value("--batch-size") or recipe.get("batch_size"))
+        width = _number(self.value("--width") or recipe.get("width"))
+        if batch is None:
+            advice.append("a smaller batch size")
+        elif batch > _LEAST_BATCH:
+            # Even, since healthy and pathological images are drawn in pairs.
+            half = max(int(batch) // 4 * 2, _LEAST_BATCH)
+            advice.append(f"a smaller batch size: {half} instead of {batch:g}")
+        now = "" if width is None else f": {width / 2:g} instead of {width:g}"
+        return [*advice, f"a smaller network width{now}"]
+
+    def _recipe(self) -> dict[str, Any]:
+        """What the file of the recipe says; nothing where there is none."""
+        path = self.value("--recipe") or ""
+        if not path.endswith(".json"):
+            return {}
+        try:
+            content = read_json(Path(path))
+        except InputError:
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def _coarse_bundle(self) -> bool:
+        """Whether the model is one of 2 mm, or more, already."""
+        try:
+            spacing = read_card(self.value("--bundle") or "").spacing_mm
+        except InputError:
+            return False
+        return spacing is not None and min(spacing) >= 2
 
     def _spacing(self) -> str:
         default = "2" if self.command == "simulate" else "1"
         return self.value("--spacing") or default
 
 
-def _half(batch: str | None) -> str:
-    """Half a batch, and even, since healthy and pathological images are drawn in pairs."""
-    size = int(batch) if batch is not None and batch.isdecimal() else 4
-    return str(max(size // 4 * 2, 2))
-
-
-def _half_width(width: str | None) -> str:
+def _number(value: Any) -> float | None:
     try:
-        return f"{float(width or 1.0) / 2:g}"
-    except ValueError:
-        return "0.5"
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if 0 < number < float("inf") else None
 
 
 def _out_of_memory(given: _Arguments) -> JobFailure:

@@ -280,12 +280,13 @@ class Job:
         Parameters
         ----------
         grace_s : float
-            Seconds; :meth:`poll` does the killing.
+            Seconds; :meth:`poll` does the killing. Asking again never puts it off.
         """
         if self.state not in ("running", "stopping"):
             return
         self.stop()
-        self._kill_at = time.monotonic() + max(grace_s, 0.0)
+        kill_at = time.monotonic() + max(grace_s, 0.0)
+        self._kill_at = kill_at if self._kill_at is None else min(kill_at, self._kill_at)
 
     def kill(self) -> None:
         """End all processes of the job at once; blocks for about a second at most."""

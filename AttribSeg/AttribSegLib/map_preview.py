@@ -40,6 +40,8 @@ class _Prepared:
         Box of all that is above the floor.
     opened : ndarray
         The map in the window, every lesion at least so large at any threshold from the floor up.
+    range : tuple of float
+        Lowest positive value of the map and its highest.
     """
 
     minimum_ml: float
@@ -48,6 +50,7 @@ class _Prepared:
     minimum_voxels: float
     window: tuple[slice, slice, slice]
     opened: NDArray[Any]
+    range: tuple[float, float]
 
 
 class MapPreview:
@@ -92,9 +95,7 @@ class MapPreview:
 
         (0, 0) where nothing is positive: no voxel argues for a lesion.
         """
-        values = self._state.values[self._state.window]
-        positive = values[values > _FLOOR]
-        return (float(positive.min()), float(positive.max())) if positive.size else (0.0, 0.0)
+        return self._state.range
 
     def prepare(self, *, minimum_ml: float = 0.0, smoothing_mm: float = 0.0) -> None:
         """Smooth the map and drop small lesions, for all thresholds at once.
@@ -172,7 +173,9 @@ class MapPreview:
         opened = np.asfortranarray(values[window])
         if least > 1 and opened.size:
             opened = _area_opening(opened, least)
-        return _Prepared(minimum_ml, smoothing_mm, values, least, window, opened)
+        positive = values[window][values[window] > _FLOOR]
+        limits = (float(positive.min()), float(positive.max())) if positive.size else (0.0, 0.0)
+        return _Prepared(minimum_ml, smoothing_mm, values, least, window, opened, limits)
 
 
 def _area_opening(values: NDArray[Any], minimum_voxels: float) -> NDArray[Any]:

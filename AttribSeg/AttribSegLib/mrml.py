@@ -6,6 +6,7 @@ scene is an argument; left out, it is Slicer's own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -281,8 +282,18 @@ def mask_from_segment(segmentation_node: Any, segment_id: str, *, reference: Any
         If the node or the segment is missing, the segment has no labelmap and none can be made,
         or a parent transform is not linear.
     """
+    return segment_copy(segmentation_node, segment_id, reference=reference)()
+
+
+def segment_copy(segmentation_node: Any, segment_id: str, *, reference: Any) -> Callable[[], Image]:
+    """Copy a segment now, to be brought to a volume's grid later, by a thread perhaps.
+
+    Parameters and errors are those of :func:`mask_from_segment`, whose result the callable gives
+    without touching a node.
+    """
     if not isinstance(reference, Geometry):
         reference = geometry_from_volume_node(reference)
+    grid = reference
     if not _is_a(segmentation_node, "vtkMRMLSegmentationNode"):
         raise InputError(f"{_named(segmentation_node)}: a segmentation node was expected")
     if segmentation_node.GetScene() is None:
@@ -294,21 +305,24 @@ def mask_from_segment(segmentation_node: Any, segment_id: str, *, reference: Any
             f"{_named(segmentation_node)} has no segment {segment_id!r}; it has: {known}"
         )
     to_world = _to_world(segmentation_node)
-    ijk_to_node = np.linalg.inv(to_world) @ _LPS_TO_RAS @ reference.affine
-    labelmap, value = _labelmap(segmentation_node, segment_id, ijk_to_node, reference.size)
-    empty = Image(np.zeros(reference.size, dtype=bool), reference)
+    ijk_to_node = np.linalg.inv(to_world) @ _LPS_TO_RAS @ grid.affine
+    labelmap, value = _labelmap(segmentation_node, segment_id, ijk_to_node, grid.size)
     if labelmap.IsEmpty() or labelmap.GetPointData().GetScalars() is None:
-        return empty
+        return lambda: Image(np.zeros(grid.size, dtype=bool), grid)
     array = _voxels(labelmap) == value
-    if not array.any():
-        return empty
     import vtk
 
     matrix = vtk.vtkMatrix4x4()
     labelmap.GetImageToWorldMatrix(matrix)
     what = f"segment {segment_id!r} of {_named(segmentation_node)}"
     geometry = _geometry(to_world @ _array(matrix), labelmap.GetExtent(), what, False)
-    return Image(array, geometry).resample(reference, interpolation="nearest")
+
+    def mask() -> Image:
+        if not array.any():
+            return Image(np.zeros(grid.size, dtype=bool), grid)
+        return Image(array, geometry).resample(grid, interpolation="nearest")
+
+    return mask
 
 
 def _labelmap(

@@ -24,16 +24,23 @@ class PathBinding:
     def __init__(self, widget: Any, panel: Any, name: str) -> None:
         self._widget, self._panel, self._name = widget, panel, name
         widget.connect("currentPathChanged(QString)", self._to_parameter)
+        # The path edit says nothing when it is emptied: that is no path it accepts.
+        self._text = widget.findChildren(qt.QLineEdit)[0]
+        self._text.connect("textEdited(QString)", self._on_text)
 
     def _to_parameter(self, path: str) -> None:
         parameters = self._panel.parameters
         if parameters is not None and getattr(parameters, self._name) != path:
             setattr(parameters, self._name, path)
 
+    def _on_text(self, text: str) -> None:
+        if not text:
+            self._to_parameter("")
+
     def refresh(self) -> None:
-        """From the parameter to the control."""
+        """From the parameter to the control, unless somebody is typing there."""
         path = getattr(self._panel.parameters, self._name)
-        if self._widget.currentPath != path:
+        if self._widget.currentPath != path and not self._text.focus:
             self._widget.setCurrentPath(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from AttribSegLib.bundle_card import BundleCard, read_card
@@ -23,14 +24,15 @@ class BundleCardView:
 
     def __init__(self, label: Any) -> None:
         self._label = label
-        self._folder: str | None = None
+        self._shown: tuple[str, int] | None = None
         self.card: BundleCard | None = None
 
     def show(self, folder: str) -> None:
-        """Show the card of a bundle; one that is shown already is not read again."""
-        if folder == self._folder:
+        """Show the card of a bundle; it is read again when another model took its place."""
+        asked = (folder, _written(folder))
+        if asked == self._shown:
             return
-        self._folder, self.card = folder, None
+        self._shown, self.card = asked, None
         if not folder:
             self._label.setText("Choose a model.")
             return
@@ -39,3 +41,11 @@ class BundleCardView:
             self._label.setText(self.card.as_html())
         except InputError as error:
             self._label.setText(str(error))
+
+
+def _written(folder: str) -> int:
+    """When a bundle was last written, in nanoseconds; 0 where there is none."""
+    try:
+        return (Path(folder) / "config.json").stat().st_mtime_ns
+    except (OSError, ValueError):
+        return 0

@@ -91,12 +91,15 @@ class CohortTable:
             if row.case == chosen:
                 table.setCurrentCell(index, 0)
         table.resizeColumnsToContents()
-        healthy = sum(row.label == 0 for row in rows)
+        healthy, pathological = (sum(row.label == label for row in rows) for label in (0, 1))
+        unknown = len(rows) - healthy - pathological
         masks = sum(row.lesions is not None for row in rows)
         bad = sum(row.state in ("missing file", "faulty") for row in rows)
         self._panel.ui.cohortSummaryLabel.setText(
-            f"{len(rows)} cases: {healthy} healthy, {len(rows) - healthy} pathological, {masks} "
-            "with lesion masks" + (f"; {bad} cannot be used (point at them)" if bad else "")
+            f"{len(rows)} cases: {healthy} healthy, {pathological} pathological, "
+            + (f"{unknown} without a label, " if unknown else "")
+            + f"{masks} with lesion masks"
+            + (f"; {bad} cannot be used (point at them)" if bad else "")
         )
 
     def _fill(self, index: int, row: CohortRow) -> None:
@@ -110,6 +113,7 @@ class CohortTable:
                 item.setToolTip(row.message)
             if row.state in _STATE_COLOURS:
                 item.setBackground(qt.QBrush(qt.QColor(_STATE_COLOURS[row.state])))
+                item.setForeground(qt.QBrush(qt.QColor("black")))  # dark themes write in white
             self._panel.ui.cohortTableWidget.setItem(index, column, item)
 
     def _on_new_cohort(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import platform
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -68,9 +69,11 @@ def ensure(
     Raises
     ------
     InputError
-        If the user declines, the PyTorch extension is missing, or the installation fails.
+        If the user declines, the PyTorch extension is missing, the installation fails, or there
+        is no PyTorch that fits this Slicer.
     """
     needed = missing()
+    _refuse_intel_mac(needed)
     if not needed:
         return
     names = ", ".join(needed)
@@ -96,6 +99,21 @@ def ensure(
         )
 
 
+def _refuse_intel_mac(needed: list[str]) -> None:
+    """Say beforehand that the last PyTorch for Intel Macs (2.2) does not work with numpy 2."""
+    if (platform.system(), platform.machine()) != ("Darwin", "x86_64"):
+        return
+    newer = "torch" not in needed and int(version("torch").split(".")[1]) >= 3
+    if newer or version("numpy").startswith("1."):
+        return
+    raise InputError(
+        f"PyTorch for Intel Macs ends at 2.2, which needs numpy 1; this Slicer has numpy "
+        f"{version('numpy')}, and AttribSeg replaces none of Slicer's packages. Use Slicer on "
+        "Linux or Windows, or the command line (see the README); at your own risk, "
+        "slicer.util.pip_install('numpy<2') and a restart make it work"
+    )
+
+
 def _install_torch() -> None:
     try:
         utils = importlib.import_module("PyTorchUtils")
@@ -104,7 +122,13 @@ def _install_torch() -> None:
             "PyTorch is missing: install the extension PyTorch in the Extensions Manager, restart "
             "Slicer and try again"
         ) from None
-    if utils.PyTorchUtilsLogic().installTorch(askConfirmation=False) is None:
+    try:
+        installed = utils.PyTorchUtilsLogic().installTorch(askConfirmation=False)
+    except Exception as error:
+        raise InputError(
+            f"PyTorch could not be installed ({error}); open the module PyTorch Utils to see why"
+        ) from error
+    if installed is None:
         raise InputError("PyTorch could not be installed; open the module PyTorch Utils to see why")
 
 

@@ -6,6 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import slicer
+from AttribSegScene.results import remove_orphans
+from AttribSegScene.scenes import is_in_scene
+
 from .bindings import NodeBinding
 from .bundle_card_view import BundleCardView
 from .detection_view import DetectionView
@@ -35,6 +39,7 @@ class DetectSection:
     def refresh(self) -> None:
         """Card, buttons and the detection that the parameters name."""
         ui, p = self._panel.ui, self._panel.parameters
+        remove_orphans(slicer.mrmlScene)
         self._card.show(p.bundleFolder)
         ready = p.inputVolume is not None and bool(p.bundleFolder)
         ui.detectButton.setEnabled(ready or self._run.task is not None)
@@ -65,18 +70,24 @@ class DetectSection:
         )
 
     def _on_add_correction(self) -> None:
-        p = self._panel.parameters
+        self.view.settle()
+        p, ui = self._panel.parameters, self._panel.ui
+        node, cohort = p.segmentation, p.cohortPath
         self._run.toggle(
-            self._panel.ui.addCorrectionButton,
+            ui.addCorrectionButton,
             lambda: self._panel.logic.addCorrectionTask(
-                self.view.require().segmentation_node, p.cohortPath, t1=p.t1Volume
+                self.view.require().segmentation_node,
+                cohort,
+                patient=ui.correctionPatientLineEdit.text.strip(),
             ),
-            self._on_correction_added,
+            lambda row: self._on_correction_added(row, node, Path(cohort)),
         )
 
-    def _on_correction_added(self, row: Any) -> None:
-        self._corrected(Path(self._panel.parameters.cohortPath))
+    def _on_correction_added(self, row: Any, node: Any, cohort: Path) -> None:
+        self._panel.ui.correctionPatientLineEdit.setText("")  # the next one may be another's
+        if is_in_scene(node, "vtkMRMLSegmentationNode"):  # else another scene has its own cohort
+            self._corrected(cohort)
         self._panel.report(
-            f"The correction is in the cohort as {row.case} ({row.split or 'no split yet'}); the "
-            "next training learns from it. " + row.message
+            f"The correction is in the cohort as {row.case} of patient {row.patient} "
+            f"({row.split or 'no split yet'}); the next training learns from it. {row.message}"
         )

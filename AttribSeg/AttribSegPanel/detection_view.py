@@ -30,6 +30,7 @@ class DetectionView:
         self._panel = panel
         self.nodes: DetectionNodes | None = None
         self._shown_id: str | None = None
+        self._overlay: tuple[str, float] | None = None
         ui = panel.ui
         self.threshold = ThresholdControl(panel, ui.lesionCountLabel.setText)
         ui.editButton.connect("clicked(bool)", panel.guarded(self._on_edit))
@@ -43,20 +44,31 @@ class DetectionView:
         try:
             if identifier != self._shown_id:
                 self._shown_id = identifier
+                self._overlay = None
                 self._show(None)
                 if identifier is not None:
                     self._show(DetectionNodes.of(p.segmentation))
+            elif self.nodes is not None and _lost_one(self.nodes):
+                self._show(DetectionNodes.of(p.segmentation))
         finally:
             for widget in (ui.editButton, ui.show3DCheckBox, ui.overlayCheckBox, ui.opacitySlider):
                 widget.setEnabled(self.nodes is not None)
         if self.nodes is not None and self.nodes.attribution_node is not None:
             opacity = p.opacity if p.overlay else 0.0
-            show_overlay(self.nodes.attribution_node, self.nodes.volume_node, opacity=opacity)
-            colour_legend(self.nodes.attribution_node, visible=p.overlay)
+            overlay = (self.nodes.attribution_node.GetID(), opacity)
+            if overlay != self._overlay:  # else the views stay as the user has arranged them
+                self._overlay = overlay
+                show_overlay(self.nodes.attribution_node, self.nodes.volume_node, opacity=opacity)
+                colour_legend(self.nodes.attribution_node, visible=p.overlay)
+
+    def settle(self) -> None:
+        """Record a threshold that was dragged a moment ago; see `ThresholdControl.settle`."""
+        self.threshold.settle()
 
     def forget(self) -> None:
         """The scene is closed; nothing of it is held."""
         self._shown_id = None
+        self.threshold.forget()
         self._show(None)
 
     def renew(self, nodes: DetectionNodes) -> None:
@@ -96,9 +108,9 @@ class DetectionView:
     def _show(self, nodes: DetectionNodes | None) -> None:
         """Gauge, slider, table of a detection."""
         self.nodes, ui = nodes, self._panel.ui
-        self.threshold.attach(nodes)
         bar = ui.probabilityBar
         if nodes is None:
+            self.threshold.attach(None)
             bar.setValue(0)
             bar.setFormat("")
             ui.lesionTableView.setMRMLTableNode(None)
@@ -111,6 +123,7 @@ class DetectionView:
         bar.setStyleSheet(_GAUGE + f"QProgressBar::chunk {{ background-color: {colour}; }}")
         ui.lesionTableView.setMRMLTableNode(nodes.table_node)
         ui.lesionTableView.resizeColumnsToContents()
+        self.threshold.attach(nodes)
 
     def _on_lesion(self, index: Any) -> None:
         with self._panel.guard():
@@ -127,3 +140,9 @@ class DetectionView:
         editor = slicer.modules.SegmentEditorWidget.editor
         editor.setSegmentationNode(nodes.segmentation_node)
         editor.setSourceVolumeNode(nodes.volume_node)
+
+
+def _lost_one(nodes: DetectionNodes) -> bool:
+    """Whether a node of a detection was deleted since they were looked for."""
+    shown = (nodes.volume_node, nodes.attribution_node, nodes.table_node)
+    return any(node is not None and node.GetScene() is None for node in shown)

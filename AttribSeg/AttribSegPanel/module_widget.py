@@ -6,6 +6,7 @@ from typing import Any
 
 import slicer
 import vtk
+from AttribSegScene.volumes import first_scan
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
@@ -50,22 +51,29 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel = self.makePanel(self.ui, self.logic)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        # What is shown may be replaced by the scene that comes in.
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.StartSaveEvent, self.onSceneStartSave)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
         slicer.app.connect("aboutToQuit()", self.panel.run.close)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
         """The panel goes away: nothing runs on, nothing is observed."""
-        self.panel.run.close()
-        self.panel.forget_scene()
-        self.setParameterNode(None)
+        if self.panel is not None:
+            self.panel.run.close()
+            self.panel.settle()
+            self.panel.forget_scene()
+            self.setParameterNode(None)
         self.removeObservers()
 
     def enter(self) -> None:
         """The module is opened."""
-        self.initializeParameterNode()
+        if self.panel.parameters is None:
+            self.initializeParameterNode()
+        self.panel.refresh()
 
     def exit(self) -> None:
         """Another module is opened; a run goes on."""
@@ -75,9 +83,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(self.logic.getParameterNode())
         parameters = self.panel.parameters
         if parameters.inputVolume is None:
-            first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-            if first is not None:
-                parameters.inputVolume = first
+            parameters.inputVolume = first_scan(slicer.mrmlScene)
 
     def setParameterNode(self, parameters: Any) -> None:
         """Bind the controls to parameters, or to nothing."""
@@ -104,17 +110,22 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onParametersModified(self, caller: Any = None, event: Any = None) -> None:
         """A parameter changed, by a control, the console or a scene."""
-        self.panel.refresh()
+        if not slicer.mrmlScene.IsBatchProcessing():
+            self.panel.refresh()
 
     def onNodeRemoved(self, caller: Any = None, event: Any = None) -> None:
         """A node of the detection that is shown may be gone."""
-        if not slicer.mrmlScene.IsClosing():
+        if not slicer.mrmlScene.IsBatchProcessing():
             self.panel.refresh()
 
     def onSceneStartClose(self, caller: Any = None, event: Any = None) -> None:
         """The scene is about to be closed; a run goes on, its results stay in its folder."""
         self.panel.forget_scene()
         self.setParameterNode(None)
+
+    def onSceneStartSave(self, caller: Any = None, event: Any = None) -> None:
+        """What the user is still at is saved as it is."""
+        self.panel.settle()
 
     def onSceneEndClose(self, caller: Any = None, event: Any = None) -> None:
         """The scene is empty, or another one was loaded."""

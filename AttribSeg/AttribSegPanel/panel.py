@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from AttribSegLib.errors import InputError
 
-_ERROR_STYLE = "color: #b00020; font-weight: bold"
+# Readable on light and dark themes.
+_ERROR_STYLE = "color: #8c0018; background-color: #fbe9eb; font-weight: bold; padding: 4px"
 
 
 class Section(Protocol):
@@ -43,11 +44,15 @@ class Panel:
             return
         self._refreshing = True
         try:
-            with self.guard():
-                for section in self.sections:
+            for section in self.sections:
+                # Each by itself: what one of them lacks must not freeze the others.
+                with self.guard():
                     section.refresh()
         finally:
             self._refreshing = False
+
+    def settle(self) -> None:
+        """Bring into force what waits for a pause of the user's; a panel without such has none."""
 
     def report(self, text: str, *, error: bool = False) -> None:
         """Show a message at the top of the panel; an empty one hides it."""

@@ -67,6 +67,7 @@ class AttribSegParameters:
 
     cohortPath: str
     caseVolume: vtkMRMLScalarVolumeNode
+    caseT1: vtkMRMLScalarVolumeNode
     caseSegmentation: vtkMRMLSegmentationNode
     caseLabel: Annotated[str, Choice(list(LABELS))] = "pathological"
     learnsFrom: Annotated[str, Choice(list(LEARNS_FROM))] = "image labels alone"

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import qt
-from AttribSegScene.task import Task
+from AttribSegLib.errors import InputError
+from AttribSegScene.task import Task, running_task
 
 from .panel import Panel
 
 _INTERVAL_MS = 50
+#: What a command gets to save what it has when the window is closed, seconds.
+_PATIENCE_S = 5.0
 
 
 class RunSection:
@@ -27,6 +30,8 @@ class RunSection:
         self._button_text = ""
         self._finished: Callable[[Any], None] | None = None
         self._listen: Callable[[dict[str, Any]], None] | None = None
+        self._stopped: Callable[[], str] | None = None
+        self._other: Task[Any] | None = None  # of the console or another panel; cancelled here
         self._timer = qt.QTimer()
         self._timer.setInterval(_INTERVAL_MS)
         self._timer.connect("timeout()", self._poll)
@@ -43,6 +48,7 @@ class RunSection:
         make: Callable[[], Task[Any] | None],
         finished: Callable[[Any], None],
         listen: Callable[[dict[str, Any]], None] | None = None,
+        stopped: Callable[[], str] | None = None,
     ) -> None:
         """Start a task, or cancel it if this button's is running.
 
@@ -55,6 +61,8 @@ class RunSection:
             Gets the result.
         listen : callable, optional
             Gets every event.
+        stopped : callable, optional
+            Says what is left of a task that was stopped.
 
         Raises
         ------
@@ -64,13 +72,19 @@ class RunSection:
         if self._task is not None and button is self._button:
             self.cancel()
             return
-        task = make()
-        if task is None:
-            return
-        task.start()
+        try:
+            task = make()
+            if task is None:
+                return
+            task.start()
+        except InputError:
+            # Whatever runs can be cancelled from here.
+            self._ui.jobCollapsibleButton.collapsed = False
+            self._ui.cancelButton.setEnabled(running_task() is not None)
+            raise
         self._task, self._button = task, button
         self._button_text = button.text
-        self._finished, self._listen = finished, listen
+        self._finished, self._listen, self._stopped = finished, listen, stopped
         button.setText("Cancel")
         self._ui.jobCollapsibleButton.collapsed = False
         self._ui.jobLogText.clear()
@@ -82,28 +96,40 @@ class RunSection:
         self._panel.refresh()
 
     def cancel(self) -> None:
-        """Ask the task to end; what does not end is killed, with all of its processes."""
-        if self._task is not None:
-            self._task.cancel()
-            self._ui.jobLabel.setText(f"{self._task.title}: stopping ...")
+        """Ask the task to end; what does not end is killed, with all of its processes.
+
+        Without a task of this panel, that of the console or of another panel.
+        """
+        task = self._task or running_task()
+        if task is None:
+            self._ui.cancelButton.setEnabled(False)
+            return
+        task.cancel()
+        self._ui.jobLabel.setText(f"{task.title}: stopping ...")
+        if task is not self._task:
+            self._other = task
+            self._timer.start()
 
     def pause(self) -> None:
         """Ask the task to save what it has and end."""
         if self._task is not None:
             self._task.stop()
-            self._ui.jobLabel.setText(f"{self._task.title}: pausing after this step ...")
+            self._ui.jobLabel.setText(f"{self._task.title}: pausing ...")
 
     def close(self) -> None:
-        """End the task at once; for a window that closes."""
+        """End the task, for a window that closes: within seconds, and cleanly if it can."""
         self._timer.stop()
+        self._other = None
         if self._task is not None:
-            self._task.kill()
+            self._task.close(_PATIENCE_S)
             self._task = None
 
     def _poll(self) -> None:
+        self._poll_other()
         task = self._task
         if task is None:
-            self._timer.stop()
+            if self._other is None:
+                self._timer.stop()
             return
         for event in task.poll():
             self._log(event)
@@ -114,6 +140,19 @@ class RunSection:
             self._ui.jobProgressBar.setValue(round(100 * task.progress))
         if task.done:
             self._end(task)
+
+    def _poll_other(self) -> None:
+        """Watch a foreign task to its end, where nobody else does."""
+        other = self._other
+        if other is None:
+            return
+        if other.abandoned:
+            other.poll()
+        if other.done:
+            self._other = None
+            if self._task is None:
+                self._ui.cancelButton.setEnabled(False)
+                self._ui.jobLabel.setText(f"{other.title}: {other.state}.")
 
     def _log(self, event: dict[str, Any]) -> None:
         if event.get("event") == "log":
@@ -127,7 +166,6 @@ class RunSection:
             self._ui.jobLogText.appendPlainText(f"{event.get('event')}: {told}")
 
     def _end(self, task: Task[Any]) -> None:
-        self._timer.stop()
         self._task = None
         self._button.setText(self._button_text)
         self._ui.cancelButton.setEnabled(False)
@@ -144,7 +182,10 @@ class RunSection:
                 parts.append(f"Log: {task.log_path}")
             self._panel.report("\n".join(parts), error=True)
         elif task.state == "stopped":
-            self._panel.report(f"{task.title}: stopped. What it had done is kept.")
+            left = "What was finished by then is kept."
+            if self._stopped is not None:
+                left = self._stopped()
+            self._panel.report(f"{task.title}: stopped. {left}")
         self._panel.refresh()
 
 

@@ -41,6 +41,11 @@ class AttribSegPanel(Panel):
         self._work_folder = WorkFolder(ui.workFolderLineEdit, logic)
         ui.versionsLabel.setText(", ".join(f"{k} {v}" for k, v in versions().items()))
 
+    def settle(self) -> None:
+        """A threshold that is being dragged counts as it is."""
+        with self.guard():
+            self.detect.view.settle()
+
     def forget_scene(self) -> None:
         """The scene is closed: no node of it is held."""
         self.detect.forget()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from math import floor, log10
 
@@ -63,22 +64,19 @@ class ThresholdControl:
         return not (self._watch_timer.active or self._finish_timer.active)
 
     def attach(self, nodes: DetectionNodes | None) -> None:
-        """Control a detection; None lets go of the last one.
+        """Control a detection; None lets go of the last one, whose drag is brought to its end.
 
         Raises
         ------
         InputError
             If its attribution or segmentation is deleted.
         """
-        self._finish_timer.stop()
-        self._watch_timer.stop()
-        self._building = self._preparing = self._measuring = None
-        self._nodes, self._live = nodes, None
-        # The map is made ready for the spin boxes, but the segment stays as it was detected.
-        self._may_discard = self._moved = False
-        self._enable(False)
+        with contextlib.suppress(InputError):  # then it went with the nodes that it was for
+            self.settle()
+        self.forget()
         if nodes is None:
             return
+        self._nodes = nodes
         self._live = LiveThreshold(
             nodes.attribution_node, nodes.segmentation_node, nodes.segment_id
         )
@@ -88,6 +86,33 @@ class ThresholdControl:
         table = nodes.table_node
         self._tell(0 if table is None else int(table.GetAttribute(names.LESIONS) or 0))
         self._watch_timer.start()
+
+    def settle(self) -> None:
+        """Bring a drag to its end at once: threshold and lesion table say what the segment holds.
+
+        Called before anything reads them; otherwise they follow after a pause.
+
+        Raises
+        ------
+        InputError
+            If the detection was deleted.
+        """
+        waits = self._finish_timer.active or self._measuring is not None
+        self._finish_timer.stop()
+        self._measuring = None
+        if waits and self._live is not None:
+            self._may_discard = False
+            self._tell(len(self._live.finish()))
+
+    def forget(self) -> None:
+        """Let go of the detection as it is, such as when its scene is closed."""
+        self._finish_timer.stop()
+        self._watch_timer.stop()
+        self._building = self._preparing = self._measuring = None
+        self._nodes = self._live = None
+        # The map is made ready for the spin boxes, but the segment stays as it was detected.
+        self._may_discard = self._moved = False
+        self._enable(False)
 
     def _enable(self, on: bool) -> None:
         for widget in (self._panel.ui.thresholdSlider, self._panel.ui.modelThresholdButton):

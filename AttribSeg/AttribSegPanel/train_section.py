@@ -8,6 +8,7 @@ from typing import Any
 from AttribSegLib.cohort_editing import remove_case
 from AttribSegLib.errors import InputError
 
+from .bindings import NodeBinding
 from .cohort_table import CohortTable
 from .panel import Panel
 from .parameters import ATTRIBUTIONS, LABELS, LEARNS_FROM, POST_PROCESSING, SPACINGS
@@ -38,6 +39,7 @@ class TrainSection:
     def __init__(self, panel: Panel, run: RunSection) -> None:
         self._panel, self._run, ui = panel, run, panel.ui
         self._cohort = CohortTable(panel)
+        self._brain = NodeBinding(ui.caseBrainSelector, panel, "caseBrain")
         self._training = TrainingControl(panel, run, self._options)
         for button, action in (
             (ui.addCaseButton, self._on_add_case),
@@ -50,6 +52,7 @@ class TrainSection:
         """Table, buttons and labels of the cohort and the model in the parameters."""
         ui, p = self._panel.ui, self._panel.parameters
         self._cohort.refresh()
+        self._brain.refresh()
         has_cohort = bool(p.cohortPath)
         for button in (ui.addCaseButton, ui.removeCaseButton):
             button.setEnabled(has_cohort and self._run.task is None)
@@ -91,7 +94,8 @@ class TrainSection:
                 p.caseVolume,
                 label=LABELS[p.caseLabel],
                 patient=ui.casePatientLineEdit.text.strip(),
-                t1=p.t1Volume,
+                t1=p.caseT1,
+                brain=self._brain.node,
                 lesions=p.caseSegmentation,
             ),
             self._on_added,
@@ -118,6 +122,7 @@ class TrainSection:
                 table.parent / f"{table.stem}-prepared",
                 spacing=SPACINGS[p.spacing],
                 steps=chosen_steps(p),
+                reference=p.referenceVolume,
                 robust=p.robust,
             ),
             self._on_cohort_prepared,

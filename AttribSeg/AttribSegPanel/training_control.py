@@ -82,13 +82,21 @@ class TrainingControl:
             ),
             self._on_trained,
             self._on_event,
+            self._what_is_left,
         )
+
+    def _what_is_left(self) -> str:
+        """Of a training that was paused or cancelled."""
+        if self._state() == "unfinished":
+            return "Its whole epochs are saved: Resume training goes on after the last of them."
+        return "Its first epoch was not through: nothing is saved, and it begins anew next time."
 
     def _on_event(self, event: dict[str, Any]) -> None:
         if event.get("event") != "epoch":
             return
         task: Any = self._run.task
-        if event["epoch"] == 1 and task is not None:
+        if task is not None and task is not self._shown:
+            self._shown = task
             show_chart(task.plot.node)
         rates = [
             f"{word} {event[key]:.3g}"

@@ -12,8 +12,11 @@ from AttribSegLib.errors import InputError
 from AttribSegLib.files import read_json, write_json
 from AttribSegLib.jobs import Job
 
+from .arguments import number_argument, path_argument, recipe_argument
+from .case_tasks import cohort_channels
+from .inputs import scan_from_node
 from .plots import TrainingPlot, evaluation_plots
-from .runs import command_program, new_run_folder
+from .runs import command_program, new_run_folder, scan_files, write_scans
 from .tables import metrics_table_node
 from .task import Task
 
@@ -80,15 +83,40 @@ def prepare_cohort_task(
     *,
     spacing: int = 2,
     steps: Sequence[str] | None = None,
+    reference: Any = None,
     robust: bool = False,
     jobs: int = 1,
     work_folder: Path,
 ) -> Task[Path]:
     """Make the run that brings all cases of a cohort to the atlas; cases done before are kept.
 
-    The result is the path of the prepared cohort's table.
+    Parameters
+    ----------
+    cohort : path
+        Table of the cohort.
+    out : path
+        Folder of the prepared one.
+    spacing, steps, robust
+        As in `preprocess_task`.
+    reference : vtkMRMLScalarVolumeNode, optional
+        Volume whose histogram FLAIR gets, or the cohort's first channel where there is no FLAIR.
+    jobs : int
+        Cases at once.
+    work_folder : Path
+
+    Returns
+    -------
+    Task
+        Its result is the path of the prepared cohort's table.
+
+    Raises
+    ------
+    InputError
+        If the table is missing, no step is asked for, or the reference is no scan.
     """
     table = _cohort(cohort)
+    out = path_argument(out, "folder for the prepared cohort")
+    image = None if reference is None else scan_from_node(reference, what="reference")
     arguments = ["preprocess", str(table), "--out", str(out), "--spacing", str(spacing)]
     arguments += ["--jobs", str(jobs)]
     if steps is not None:
@@ -98,8 +126,17 @@ def prepare_cohort_task(
     if robust:
         arguments.append("--robust")
     title = f"Preparing the cohort {table.name}"
+    folder = new_run_folder(work_folder, "preprocess", "cohort", plain=image is not None)
+    files = scan_files(folder, "reference", ["reference"])
+    if image is not None:
+        channels = cohort_channels(table)
+        channel = "FLAIR" if "FLAIR" in channels else channels[0]
+        arguments += ["--reference", f"{channel}={files['reference']}"]
     return Task(
-        title, _job(arguments, work_folder, "cohort", title), lambda _: Path(out, table.name)
+        title,
+        Job(arguments, folder=folder, program=command_program(), title=title),
+        lambda _: Path(out, table.name),
+        write=None if image is None else lambda: write_scans({"reference": image}, files),
     )
 
 
@@ -146,15 +183,15 @@ def train_task(
     InputError
         If the table is missing.
     """
-    table, title = _cohort(cohort), f"Training {Path(out).name}"
-    if not str(out):
-        raise InputError("no folder is chosen for the model; choose one")
+    table, out = _cohort(cohort), path_argument(out, "folder for the model")
+    recipe, title = recipe_argument(recipe), f"Training {out.name}"
+    false_positive_ml = number_argument(false_positive_ml, "allowed false positives")
     folder = new_run_folder(work_folder, "train", Path(out).name or "model")
-    write_json(folder / "recipe.json", dict(recipe))
+    write_json(folder / "recipe.json", recipe)
     arguments = [
         *("train", str(table), "--out", str(out), "--recipe", str(folder / "recipe.json")),
         *("--device", device, "--seed", str(seed)),
-        *("--false-positive-ml", repr(float(false_positive_ml))),
+        *("--false-positive-ml", repr(false_positive_ml)),
         *("--post-processing", post_processing, "--reduction", reduction),
         *(["--resume"] if resume else []),
         *(["--overwrite"] if overwrite else []),
@@ -163,7 +200,7 @@ def train_task(
         title,
         Job(arguments, folder=folder, program=command_program(), title=title),
         Path(out),
-        TrainingPlot(scene, f"Training of {Path(out).name}"),
+        TrainingPlot(scene, f"Training of {Path(out).name}", key=str(Path(out).resolve())),
     )
 
 
@@ -184,7 +221,7 @@ def evaluate_task(
     InputError
         If the table or the bundle is missing.
     """
-    table, card = _cohort(cohort), read_card(bundle)
+    table, card = _cohort(cohort), read_card(path_argument(bundle, "bundle"))
     title = f"Evaluating {card.folder.name} on {table.name}"
     folder = new_run_folder(work_folder, "evaluate", card.folder.name)
     out = folder / "output"
@@ -209,12 +246,8 @@ def evaluate_task(
     )
 
 
-def _job(arguments: Sequence[str], work_folder: Path, kind: str, title: str) -> Job:
-    folder = new_run_folder(work_folder, arguments[0], kind)
-    return Job(arguments, folder=folder, program=command_program(), title=title)
-
-
 def _cohort(path: str | Path) -> Path:
-    if not str(path) or not Path(path).is_file():
-        raise InputError(f"{path or 'no cohort table'}: choose the table (CSV) of a cohort")
-    return Path(path)
+    table = path_argument(path, "cohort table")
+    if not table.is_file():
+        raise InputError(f"{table}: choose the table (CSV) of a cohort")
+    return table

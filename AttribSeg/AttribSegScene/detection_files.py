@@ -38,6 +38,8 @@ class DetectionFiles:
         Of a raw scan: channels in atlas space.
     to_atlas : Affine or None
         Of a raw scan.
+    channels : tuple of str
+        Channels of the image, that of the volume first.
     """
 
     folder: Path
@@ -49,6 +51,7 @@ class DetectionFiles:
     by_channel: dict[str, Image] = field(default_factory=dict)
     prepared: dict[str, Image] = field(default_factory=dict)
     to_atlas: Affine | None = None
+    channels: tuple[str, ...] = ()
 
 
 def read_detection(folder: str | Path, channels: Sequence[str] = ()) -> DetectionFiles:
@@ -107,6 +110,7 @@ def read_detection(folder: str | Path, channels: Sequence[str] = ()) -> Detectio
         by_channel,
         prepared,
         to_atlas,
+        tuple(given),
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
 from AttribSegLib.errors import InputError
+from AttribSegLib.image import Geometry
 
 from . import names
 from .labelmap import is_edited
@@ -34,6 +36,8 @@ class DetectionNodes:
         Of a raw scan: the channels in atlas space.
     transform_node : vtkMRMLLinearTransformNode or None
         Of a raw scan: from the world to the atlas.
+    input_nodes : dict of str to vtkMRMLScalarVolumeNode
+        What was given to the detection, by channel.
     """
 
     segmentation_node: Any
@@ -44,6 +48,7 @@ class DetectionNodes:
     channel_attribution_nodes: dict[str, Any] = field(default_factory=dict)
     prepared_nodes: dict[str, Any] = field(default_factory=dict)
     transform_node: Any = None
+    input_nodes: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, segmentation_node: Any) -> DetectionNodes:
@@ -74,6 +79,7 @@ class DetectionNodes:
             by_channel_of(segmentation_node, names.CHANNEL_ATTRIBUTION),
             by_channel_of(segmentation_node, names.PREPARED),
             get(names.TO_ATLAS),
+            by_channel_of(segmentation_node, names.INPUT),
         )
 
     @property
@@ -120,6 +126,17 @@ class DetectionNodes:
     def warnings(self) -> list[str]:
         """What makes the preprocessing of a raw scan doubtful."""
         return (self.segmentation_node.GetAttribute(names.WARNINGS) or "").splitlines()
+
+    @property
+    def source(self) -> str:
+        """File that the volume was loaded from when it was segmented; empty if from none."""
+        return str(self.segmentation_node.GetAttribute(names.SOURCE) or "")
+
+    @property
+    def grid(self) -> Geometry | None:
+        """Grid of the volume when it was segmented."""
+        text = self.segmentation_node.GetAttribute(names.GRID)
+        return Geometry.from_dict(json.loads(text)) if text else None
 
     @property
     def nominal(self) -> bool:

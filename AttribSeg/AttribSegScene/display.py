@@ -42,15 +42,6 @@ def show_overlay(attribution_node: Any, volume_node: Any = None, *, opacity: flo
         composite.EndModify(modifying)
 
 
-def hide_overlay(attribution_node: Any) -> None:
-    """Take an attribution out of the slice views; other foregrounds stay."""
-    if not is_in_scene(attribution_node, "vtkMRMLVolumeNode"):
-        return
-    for composite in nodes_of_class(attribution_node.GetScene(), "vtkMRMLSliceCompositeNode"):
-        if composite.GetForegroundVolumeID() == attribution_node.GetID():
-            composite.SetForegroundVolumeID(None)
-
-
 def colour_legend(node: Any, *, visible: bool = True, title: str = "Attribution") -> Any:
     """Show what the colours of a volume mean.
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from AttribSegLib.errors import InputError
 from AttribSegLib.image import Geometry, Image
-from AttribSegLib.mrml import image_from_volume_node, mask_from_segment
+from AttribSegLib.mrml import geometry_from_volume_node, image_from_volume_node, segment_copy
+
+from .arguments import node_argument
 
 #: Names of sequences as they stand in names of volumes.
 _SEQUENCES = ("FLAIR", "T1", "T2", "PD", "DWI", "ADC", "SWI")
@@ -32,6 +35,7 @@ def scan_from_node(node: Any, *, what: str = "the volume") -> Image:
     """
     if node is None:
         raise InputError(f"no volume is chosen as {what}; load one and choose it")
+    node_argument(node, what, "vtkMRMLScalarVolumeNode")
     if node.IsA("vtkMRMLLabelMapVolumeNode"):
         raise InputError(f"{node.GetName()!r} is a label map; {what} must be a scan")
     image = image_from_volume_node(node)
@@ -44,7 +48,12 @@ def scan_from_node(node: Any, *, what: str = "the volume") -> Image:
 
 
 def mask_from_node(node: Any, reference: Any, *, what: str = "mask") -> Image:
-    """Copy a mask on a volume's grid out of a label map, volume or segmentation node.
+    """Copy a mask on a volume's grid out of a node; see `mask_copy`, whose errors are raised."""
+    return mask_copy(node, reference, what=what)()
+
+
+def mask_copy(node: Any, reference: Any, *, what: str = "mask") -> Callable[[], Image]:
+    """Copy a mask out of a label map, volume or segmentation node, for a thread to work on.
 
     Parameters
     ----------
@@ -55,32 +64,44 @@ def mask_from_node(node: Any, reference: Any, *, what: str = "mask") -> Image:
     what : str
         What it is for, in errors.
 
+    Returns
+    -------
+    callable
+        Gives the mask on the volume's grid; touches no node. It raises InputError if the mask is
+        empty.
+
     Raises
     ------
     InputError
-        If the node is neither, a volume lies on another grid, or the mask is empty.
+        If the node is neither, or a volume lies on another grid.
     """
-    from AttribSegLib.mrml import geometry_from_volume_node
-
+    node_argument(node, what, "vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode")
     grid = geometry_from_volume_node(reference)
+    names = f"{what} {node.GetName()!r}", repr(reference.GetName())
+    copies: list[Callable[[], Image]]
     if node.IsA("vtkMRMLSegmentationNode"):
-        array = np.zeros(grid.size, dtype=bool)
-        for segment_id in visible_segments(node):
-            array |= mask_from_segment(node, segment_id, reference=grid).array
+        copies = [segment_copy(node, name, reference=grid) for name in visible_segments(node)]
     else:
         image = image_from_volume_node(node)
         if not image.geometry.same_grid(grid):
             raise InputError(
-                f"{what} {node.GetName()!r} lies on another grid than {reference.GetName()!r}; "
-                "resample it (module Resample Scalar Volume) or give a segmentation"
+                f"{names[0]} lies on another grid than {names[1]}; resample it (module Resample "
+                "Scalar Volume) or give a segmentation"
             )
-        array = image.array != 0
-    if not array.any():
-        raise InputError(
-            f"{what} {node.GetName()!r} has no voxel in {reference.GetName()!r}; show the segments "
-            "that shall count, and check that it belongs to this volume"
-        )
-    return Image(array, grid)
+        copies = [lambda: image.with_array(image.array != 0)]
+
+    def mask() -> Image:
+        array = np.zeros(grid.size, dtype=bool)
+        for copy in copies:
+            array |= copy().array
+        if not array.any():
+            raise InputError(
+                f"{names[0]} has no voxel in {names[1]}; show the segments that shall count, and "
+                "check that it belongs to this volume"
+            )
+        return Image(array, grid)
+
+    return mask
 
 
 def visible_segments(node: Any) -> list[str]:
@@ -146,6 +167,7 @@ def require_channel(node: Any, channel: str) -> None:
     """
     if node is None:
         return
+    node_argument(node, f"the {channel} volume", "vtkMRMLVolumeNode")
     named = _named_sequences(node)
     if named and channel.upper() in _SEQUENCES and channel.upper() not in named:
         raise InputError(
@@ -156,13 +178,21 @@ def require_channel(node: Any, channel: str) -> None:
 
 def channel_by_name(node: Any) -> str:
     """FLAIR, or T1 where a volume's name says that and not FLAIR."""
+    node_argument(node, "the volume", "vtkMRMLVolumeNode")
     named = _named_sequences(node)
     return "T1" if "T1" in named and "FLAIR" not in named else "FLAIR"
 
 
+def file_of(volume: Any) -> str:
+    """File that a volume was loaded from, where it is still there; otherwise empty."""
+    storage = volume.GetStorageNode()
+    name = None if storage is None else storage.GetFullNameFromFileName()
+    return str(name) if name and Path(name).is_file() else ""
+
+
 def case_name(node: Any) -> str:
-    """Name of a volume as a file name."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", node.GetName()).strip("-") or "volume"
+    """Name of a volume as a file name, cut where file systems would refuse it."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", node.GetName())[:80].strip("-") or "volume"
 
 
 def _named_sequences(node: Any) -> list[str]:

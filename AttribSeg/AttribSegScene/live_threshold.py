@@ -65,6 +65,7 @@ class LiveThreshold:
         # Of the drag that goes on: what was last written, and the labelmap right after.
         self._mask: NDArray[np.bool_] | None = None
         self._threshold, self._geometry = 0.0, self._image.geometry
+        self._preparation = (0.0, 0.0)
         self._written: tuple[Any, int] | None = None
         self._had_surface = False
 
@@ -128,12 +129,14 @@ class LiveThreshold:
             If a value is negative or not finite, or the spacing is nominal.
         """
         # What finish() needs of it takes a second to import, which a window should not wait for.
-        import scipy.ndimage  # noqa: F401
+        import scipy.ndimage  # noqa: F401  (loaded only)
 
         self._preview.prepare(minimum_ml=minimum_ml, smoothing_mm=smoothing_mm)
 
     def set(self, threshold: float, *, discard_edits: bool = False) -> int:
         """Make the segment what is above a threshold.
+
+        The threshold and what the segment looks like are stored with the segmentation node.
 
         Parameters
         ----------
@@ -161,7 +164,7 @@ class LiveThreshold:
                 "hand; a threshold would replace the edits: keep a copy of the segmentation, or "
                 "confirm"
             )
-        mask = self._preview.mask(threshold)
+        preparation, mask = self.prepared, self._preview.mask(threshold)
         count = int(np.count_nonzero(mask))
         nominal = self._geometry.nominal
         geometry = mrml.geometry_from_volume_node(self.attribution_node, nominal=nominal)
@@ -170,6 +173,8 @@ class LiveThreshold:
         window = self._window_of(mask, count)
         write_mask(self.segmentation_node, self.segment_id, mask, geometry, window=window)
         self._mask, self._threshold, self._geometry = mask, float(threshold), geometry
+        self._preparation = preparation
+        self._record()
         self._written = _labelmap_state(segmentation.GetSegment(self.segment_id))
         return count
 
@@ -182,10 +187,9 @@ class LiveThreshold:
         return [] if mask is None else lesions_within(mask, self._attribution())
 
     def finish(self, lesions: Sequence[Lesion] | None = None) -> list[Lesion]:
-        """End a drag: lesion table, closed surface where there was one, and the record.
+        """End a drag: lesion table, closed surface where there was one, and an event.
 
-        The threshold and what the segment looks like are stored with the segmentation node; its
-        lesion table, if it refers to one, is filled.
+        The lesion table that the segmentation node refers to, if any, is filled.
 
         Parameters
         ----------
@@ -208,25 +212,34 @@ class LiveThreshold:
             return []
         self._check_attribution()
         node = self.segmentation_node
-        written = mask_fingerprint(node, self._mask, self._geometry)
         if lesions is None or self.edited:
             lesions = self._lesions_now()
-        minimum_ml, smoothing_mm = self.prepared
-        modifying = node.StartModify()
-        node.SetAttribute(names.THRESHOLD, repr(self._threshold))
-        node.SetAttribute(names.MINIMUM_ML, repr(float(minimum_ml)))
-        node.SetAttribute(names.SMOOTHING_MM, repr(float(smoothing_mm)))
-        remember_written(node, self.segment_id, written)
         node.Modified()
-        node.EndModify(modifying)
-        self._mask = None
+        mask, self._mask = self._mask, None
         table = node.GetNodeReference(names.TABLE)
         if table is not None:
             lesion_table_node(lesions, node=table, nominal=self._geometry.nominal)
         if self._had_surface:
+            if not self.edited:
+                # A surface of the whole window takes far longer than one of the lesions.
+                write_mask(node, self.segment_id, mask, self._geometry)
             node.CreateClosedSurfaceRepresentation()
             self._had_surface = False
         return list(lesions)
+
+    def _record(self) -> None:
+        """What made the segment and what it looks like, for whoever saves the scene meanwhile."""
+        node, (minimum_ml, smoothing_mm) = self.segmentation_node, self._preparation
+        # Nobody is told of it before the end of the drag, or panels would be filled at every step.
+        told = node.GetDisableModifiedEvent()
+        node.SetDisableModifiedEvent(True)
+        node.SetAttribute(names.THRESHOLD, repr(self._threshold))
+        node.SetAttribute(names.MINIMUM_ML, repr(float(minimum_ml)))
+        node.SetAttribute(names.SMOOTHING_MM, repr(float(smoothing_mm)))
+        assert self._mask is not None
+        written = mask_fingerprint(node, self._mask, self._geometry)
+        remember_written(node, self.segment_id, written)
+        node.SetDisableModifiedEvent(told)
 
     def _lesions_now(self) -> list[Lesion]:
         """Lesions of the segment, in which a person may have drawn since the last step."""

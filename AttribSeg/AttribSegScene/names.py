@@ -16,6 +16,8 @@ TO_ATLAS = "AttribSeg.ToAtlas"
 #: Followed by a dot and the name of a channel.
 CHANNEL_ATTRIBUTION = "AttribSeg.Attribution"
 PREPARED = "AttribSeg.Prepared"
+#: What was given to the detection, by channel.
+INPUT = "AttribSeg.Input"
 
 # Attributes of the segmentation node.
 PROBABILITY = "AttribSeg.Probability"
@@ -27,12 +29,20 @@ BUNDLE = "AttribSeg.Bundle"
 BUNDLE_NAME = "AttribSeg.BundleName"
 BUNDLE_HASH = "AttribSeg.BundleHash"
 CASE = "AttribSeg.Case"
+#: File that the volume was loaded from.
+SOURCE = "AttribSeg.Source"
+#: Grid of the volume when it was segmented, as JSON.
+GRID = "AttribSeg.Grid"
 #: "1" when the voxel spacing is nominal.
 NOMINAL = "AttribSeg.Nominal"
 #: What makes a raw scan's preprocessing doubtful, one line each.
 WARNINGS = "AttribSeg.Warnings"
 #: Followed by a dot and a segment: its fingerprint as this program wrote it.
 WRITTEN = "AttribSeg.Written"
+
+# Attribute of the copy of the original detection.
+#: "1".
+AS_DETECTED = "AttribSeg.AsDetected"
 
 # Attribute of the table node.
 #: Number of lesions, of which the table may hold the largest only.

@@ -10,7 +10,7 @@ from typing import Any
 
 from AttribSegLib.errors import InputError
 
-from .scenes import scene_or_default
+from .scenes import nodes_of_class, scene_or_default
 from .tables import table_node
 
 #: Okabe-Ito colours, told apart by colour-blind readers.
@@ -22,6 +22,8 @@ _COLOURS = (
     (0.90, 0.62, 0.00),
     (0.34, 0.71, 0.91),
 )
+#: Attribute of the nodes of a training's plot: which of them it is, and of which training.
+_PLOT = "AttribSeg.Plot"
 #: What of an epoch is plotted, by chart.
 _LOSSES = {
     "train_loss": "training loss",
@@ -50,8 +52,10 @@ class TrainingPlot:
     scene : vtkMRMLScene or None
         Where the nodes are made; None for Slicer's scene. They are made at the first epoch.
     name : str
-        Begins the nodes' names; nodes of these names are filled again, as when a training is
-        resumed.
+        Begins the nodes' names.
+    key : str
+        What is trained, such as the model's folder; by default the name. The nodes of an earlier
+        plot of the same key are filled again, as when a training is resumed.
 
     Attributes
     ----------
@@ -63,8 +67,8 @@ class TrainingPlot:
         True positive and true negative rate and AUROC on the validation images.
     """
 
-    def __init__(self, scene: Any, name: str) -> None:
-        self.scene, self.name = scene_or_default(scene), name
+    def __init__(self, scene: Any, name: str, *, key: str = "") -> None:
+        self.scene, self.name, self.key = scene_or_default(scene), name, key or name
         self.table: Any = None
         self.node: Any = None
         self.rates_node: Any = None
@@ -106,25 +110,41 @@ class TrainingPlot:
             self.table = self._earlier("epochs", "vtkMRMLTableNode")
             self.node = self.table and self._earlier("losses", "vtkMRMLPlotChartNode")
             self.rates_node = self.table and self._earlier("rates", "vtkMRMLPlotChartNode")
-        self.table = table_node(
-            columns, scene=self.scene, node=self.table, name=f"{self.name}: epochs"
-        )
+        name = f"{self.name}: epochs" if self.table is None else None
+        self.table = table_node(columns, scene=self.scene, node=self.table, name=name)
+        self.table.SetAttribute(_PLOT, f"epochs of {self.key}")
         if self.node is None or _left(self.node, self.scene):
-            self.node = self._chart("losses", "loss", _LOSSES, keys)
+            self.node = self._chart("losses", "loss")
         if self.rates_node is None or _left(self.rates_node, self.scene):
-            self.rates_node = self._chart("rates", "rate", _RATES, keys)
+            self.rates_node = self._chart("rates", "rate")
             self.rates_node.YAxisRangeAutoOff()
             self.rates_node.SetYAxisRange(0.0, 1.05)
+        self._fill(self.node, _LOSSES, keys)
+        self._fill(self.rates_node, _RATES, keys)
 
     def _earlier(self, kind: str, class_name: str) -> Any:
-        return self.scene.GetFirstNode(f"{self.name}: {kind}", class_name)
+        nodes = nodes_of_class(self.scene, class_name)
+        mine = (node for node in nodes if node.GetAttribute(_PLOT) == f"{kind} of {self.key}")
+        return next(mine, None)
 
-    def _chart(self, kind: str, axis: str, shown: Mapping[str, str], keys: Sequence[str]) -> Any:
+    def _chart(self, kind: str, axis: str) -> Any:
         chart = _chart_node(self.scene, f"{self.name}: {kind}", "epoch", axis)
-        for index, key in enumerate(key for key in shown if key in keys):
-            series = _series_node(self.table, "epoch", key, shown[key], index, points=True)
-            chart.AddAndObservePlotSeriesNodeID(series.GetID())
+        chart.SetAttribute(_PLOT, f"{kind} of {self.key}")
         return chart
+
+    def _fill(self, chart: Any, titles: Mapping[str, str], keys: Sequence[str]) -> None:
+        """Give a chart the series of the table's columns, and no others."""
+        shown = [key for key in titles if key in keys]
+        series = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
+        if [node and node.GetYColumnName() for node in series] == shown:
+            return
+        chart.RemoveAllPlotSeriesNodeIDs()
+        for node in series:
+            if node is not None:
+                self.scene.RemoveNode(node)
+        for index, key in enumerate(shown):
+            node = _series_node(self.table, "epoch", key, titles[key], index, points=True)
+            chart.AddAndObservePlotSeriesNodeID(node.GetID())
 
 
 def curve_plot(

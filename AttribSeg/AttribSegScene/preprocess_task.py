@@ -16,7 +16,7 @@ from AttribSegLib.jobs import Job
 from AttribSegLib.mrml import volume_node_from_image
 from AttribSegLib.transform import Affine
 
-from .inputs import case_name, channel_by_name, mask_from_node, scan_from_node
+from .inputs import case_name, channel_by_name, mask_copy, scan_from_node
 from .runs import command_program, new_run_folder, require_in_scene, scan_files, write_scans
 from .task import Task
 from .transforms import transform_node
@@ -106,13 +106,13 @@ def preprocess_task(
         channels["T1"] = scan_from_node(t1, what="T1")
     if steps is not None and not steps:
         raise InputError("no preprocessing step is chosen; tick at least one")
-    mask = None if brain is None else mask_from_node(brain, volume, what="brain mask")
-    images = channels if mask is None else {**channels, "brain": mask}
+    mask = None if brain is None else mask_copy(brain, volume, what="brain mask")
+    images = dict(channels)
     if reference is not None:
-        images = {**images, "reference": scan_from_node(reference, what="reference")}
+        images["reference"] = scan_from_node(reference, what="reference")
     case = case_name(volume)
-    folder = new_run_folder(work_folder, "preprocess", case)
-    files = scan_files(folder, case, images)
+    folder = new_run_folder(work_folder, "preprocess", case, plain=True)
+    files = scan_files(folder, case, [*images, "brain"])
     table = folder / "inputs" / "case.csv"
     arguments = ["preprocess", str(table), "--out", str(folder / "output")]
     arguments += ["--spacing", str(spacing)]
@@ -126,7 +126,7 @@ def preprocess_task(
     done = folder / "output" / "cases" / case
 
     def write() -> None:
-        write_scans(images, files)
+        write_scans(images if mask is None else {**images, "brain": mask()}, files)
         roles = [*channels, *(["brain"] if mask is not None else [])]
         with table.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream)

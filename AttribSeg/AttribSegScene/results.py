@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+import json
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,9 @@ from AttribSegLib.image import Geometry, Image
 from . import names
 from .detection_files import DetectionFiles, attributes_of, read_detection
 from .detection_nodes import DetectionNodes, by_channel_of, detections_of
+from .inputs import file_of
 from .labelmap import closed_surface, remember_written, write_mask
-from .scenes import is_in_scene, named
+from .scenes import is_in_scene, named, nodes_of_class
 from .tables import lesion_table_node
 from .transforms import transform_node
 
@@ -28,6 +30,7 @@ __all__ = [
     "detections_of",
     "load_detection",
     "read_detection",
+    "remove_orphans",
     "show_detection",
 ]
 
@@ -35,7 +38,13 @@ __all__ = [
 _LESIONS = " lesions"
 
 
-def show_detection(found: DetectionFiles, volume_node: Any, *, card: Any = None) -> DetectionNodes:
+def show_detection(
+    found: DetectionFiles,
+    volume_node: Any,
+    *,
+    card: Any = None,
+    inputs: Mapping[str, Any] | None = None,
+) -> DetectionNodes:
     """Make the nodes of a detection, or fill those of an earlier one.
 
     Nodes of the same bundle's last detection in the same volume are filled again, unless a
@@ -49,6 +58,8 @@ def show_detection(found: DetectionFiles, volume_node: Any, *, card: Any = None)
         coordinates, exactly on its grid.
     card : BundleCard, optional
         Of the bundle, for its name.
+    inputs : mapping of str to vtkMRMLScalarVolumeNode, optional
+        What was given to the detection, by channel; by default the volume, as first channel.
 
     Returns
     -------
@@ -59,7 +70,7 @@ def show_detection(found: DetectionFiles, volume_node: Any, *, card: Any = None)
     InputError
         If the volume is deleted, or lies elsewhere than the result.
     """
-    steps = detection_steps(found, volume_node, card=card)
+    steps = detection_steps(found, volume_node, card=card, inputs=inputs)
     while True:
         try:
             next(steps)
@@ -68,7 +79,11 @@ def show_detection(found: DetectionFiles, volume_node: Any, *, card: Any = None)
 
 
 def detection_steps(
-    found: DetectionFiles, volume_node: Any, *, card: Any = None
+    found: DetectionFiles,
+    volume_node: Any,
+    *,
+    card: Any = None,
+    inputs: Mapping[str, Any] | None = None,
 ) -> Generator[None, None, DetectionNodes]:
     """`show_detection` in steps, between which a window may live; the nodes are returned.
 
@@ -85,6 +100,8 @@ def detection_steps(
             "was moved or changed since, or is another volume: detect again"
         )
     attributes = attributes_of(found.summary)
+    attributes[names.SOURCE] = file_of(volume_node)
+    attributes[names.GRID] = json.dumps(grid.to_dict())
     old = _earlier(volume_node, attributes[names.BUNDLE_HASH]) or DetectionNodes(None)
     filling = _Filling(old, found, volume_node, grid)
     try:
@@ -96,10 +113,10 @@ def detection_steps(
                     f"{named(volume_node)} was deleted, or the scene was closed, before the result "
                     f"could be shown; nothing is lost: it is in {found.folder}"
                 )
-    except InputError:
+    except BaseException:  # of whoever closes the generator, too
         filling.remove_new()
         raise
-    nodes = filling.nodes
+    nodes = replace(filling.nodes, input_nodes=dict(inputs or {found.channels[0]: volume_node}))
     if old.segmentation_node is not None:
         _remove_left_over(old, nodes)
     node = nodes.segmentation_node
@@ -111,6 +128,18 @@ def detection_steps(
     _link(nodes)
     node.EndModify(modifying)
     return nodes
+
+
+def remove_orphans(scene: Any) -> None:
+    """Remove the hidden copies of detections whose segmentation was deleted.
+
+    Nobody sees them, and they would be saved with the scene for ever.
+    """
+    segmentations = nodes_of_class(scene, "vtkMRMLSegmentationNode")
+    kept = {node.GetNodeReferenceID(names.DETECTED) for node in segmentations}
+    for node in segmentations:
+        if node.GetAttribute(names.AS_DETECTED) is not None and node.GetID() not in kept:
+            scene.RemoveNode(node)
 
 
 def load_detection(folder: str | Path, volume_node: Any) -> DetectionNodes:
@@ -172,7 +201,10 @@ class _Filling:
         if detected is None:
             detected = _segmentation_node(f"{self._base} lesions (as detected)", self._volume)
             detected.SetHideFromEditors(True)
+            detected.SetAttribute(names.AS_DETECTED, "1")
             detected.GetDisplayNode().SetVisibility(False)
+        # At once: a copy that nobody refers to is removed.
+        lesions.SetNodeReferenceID(names.DETECTED, detected.GetID())
         self.nodes = replace(self.nodes, segmentation_node=lesions, detected_node=detected)
 
     def _tables_and_transform(self) -> None:
@@ -289,6 +321,7 @@ def _link(nodes: DetectionNodes) -> None:
     for role, by_channel in (
         (names.CHANNEL_ATTRIBUTION, nodes.channel_attribution_nodes),
         (names.PREPARED, nodes.prepared_nodes),
+        (names.INPUT, nodes.input_nodes),
     ):
         for channel in by_channel_of(node, role):
             node.RemoveNodeReferenceIDs(names.channel_role(role, channel))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -11,15 +11,33 @@ from AttribSegLib.errors import InputError
 from AttribSegLib.files import make_folder
 from AttribSegLib.image import Image
 
+from .task import require_idle
 
-def new_run_folder(work_folder: Path, kind: str, name: str) -> Path:
+
+def new_run_folder(work_folder: Path, kind: str, name: str, *, plain: bool = False) -> Path:
     """Make the folder of a run: time, kind and name of the case.
+
+    Parameters
+    ----------
+    work_folder : Path
+    kind, name : str
+    plain : bool
+        Its path goes into a list of the command line.
 
     Raises
     ------
+    InputError
+        If another run is under way, or the path holds what the command line takes for a
+        separator.
     OutputError
         If the work folder cannot be written.
     """
+    require_idle()
+    if plain and set(str(work_folder)) & {",", "="}:
+        raise InputError(
+            f"{work_folder}: a comma or an equals sign in the name of a folder; choose another "
+            "work folder"
+        )
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder, count = work_folder / f"{stamp}-{kind}-{name}", 1
     while folder.exists():
@@ -47,22 +65,9 @@ def write_scans(channels: Mapping[str, Image], files: Mapping[str, Path]) -> Non
         write_image(image, files[name])
 
 
-def scan_files(folder: Path, case: str, channels: Mapping[str, Image]) -> dict[str, Path]:
-    """Where the scans of a case go; NRRD keeps a geometry to the last digit.
-
-    Raises
-    ------
-    InputError
-        If the path holds what the command line takes for a separator.
-    """
-    files = {name: folder / "inputs" / name / f"{case}.nrrd" for name in channels}
-    for path in files.values():
-        if set(str(path)) & {",", "="}:
-            raise InputError(
-                f"{folder}: a comma or an equals sign in the name of a folder; choose another work "
-                "folder"
-            )
-    return files
+def scan_files(folder: Path, case: str, channels: Iterable[str]) -> dict[str, Path]:
+    """Where the scans of a case go; NRRD keeps a geometry to the last digit."""
+    return {name: folder / "inputs" / name / f"{case}.nrrd" for name in channels}
 
 
 def require_in_scene(node: object, what: str, folder: Path) -> None:

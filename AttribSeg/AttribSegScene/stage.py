@@ -7,6 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+#: Stages that may still be at work. What a thread lets go of last is destroyed in it, which nodes
+#: must not be: whoever abandons a stage leaves it here until it is through.
+_at_work: list[Stage] = []
+
 
 class Stage:
     """A function at work in a thread; it must not touch a node or a widget.
@@ -27,6 +31,8 @@ class Stage:
         self._error: BaseException | None = None
         self._work = work
         self._thread = threading.Thread(target=self._run, daemon=True)
+        _at_work[:] = [stage for stage in _at_work if stage._thread.is_alive()]
+        _at_work.append(self)
         self._thread.start()
 
     def finished(self) -> bool:

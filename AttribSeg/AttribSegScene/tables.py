@@ -65,6 +65,7 @@ def table_node(
     table = vtk.vtkTable()
     for key, values in columns.items():
         table.AddColumn(_column(key, values))
+    node.SetUseColumnTitleAsColumnHeader(True)
     # Swapped whole: views never see columns that do not fit together.
     node.SetAndObserveTable(table)
     return node

@@ -20,6 +20,9 @@ from .stage import Stage, let_threads_work
 
 Result = TypeVar("Result")
 
+#: A run that is watched is polled many times in these seconds.
+_ABANDONED_S = 1.0
+
 _running: list[Task[Any]] = []
 
 
@@ -73,6 +76,12 @@ class Task(Generic[Result]):
         self._stage: Stage | None = None
         self._steps: Generator[None, None, Result] | None = None
         self._stop_asked = False
+        self._polled_at = time.monotonic()
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody has polled it for a while, as when the console started it and went on."""
+        return not self.done and time.monotonic() - self._polled_at > _ABANDONED_S
 
     @property
     def done(self) -> bool:
@@ -86,8 +95,8 @@ class Task(Generic[Result]):
 
     @property
     def log_path(self) -> Path | None:
-        """Everything that the command said."""
-        return None if self.job is None else self.job.log_path
+        """Everything that the command said; None before it said anything."""
+        return self.job.log_path if self.job is not None and self.job.log_path.exists() else None
 
     def start(self) -> None:
         """Begin.
@@ -97,10 +106,7 @@ class Task(Generic[Result]):
         InputError
             If another run is under way.
         """
-        other = running_task()
-        if other is not None or running_job() is not None:
-            what = f"“{other.title}”" if other is not None else "another run"
-            raise InputError(f"{what} is still running; wait for its end or cancel it first")
+        require_idle()
         _running.append(self)
         self.state = "writing"
         self._stage = Stage(self._write)
@@ -108,6 +114,7 @@ class Task(Generic[Result]):
     def poll(self) -> list[dict[str, Any]]:
         """Move on, without waiting; what the command said since the last call."""
         let_threads_work()
+        self._polled_at = time.monotonic()
         events: list[dict[str, Any]] = []
         try:
             if self.state == "writing":
@@ -138,10 +145,28 @@ class Task(Generic[Result]):
             self.job.cancel()
             self.state = "stopping"
 
+    def close(self, patience_s: float) -> None:
+        """End it for a window that closes: cleanly if that is soon done, else with all processes.
+
+        Parameters
+        ----------
+        patience_s : float
+            Seconds that the command has to save what it has.
+        """
+        if self.state in ("running", "stopping") and self.job is not None:
+            self.stop()
+            deadline = time.monotonic() + patience_s
+            while not self.job.ended and time.monotonic() < deadline:
+                self.job.poll()
+                time.sleep(0.02)
+        self.kill()
+
     def kill(self) -> None:
-        """End at once, with all processes; for a window that closes."""
+        """End at once, with all processes."""
         if self.state in ("running", "stopping") and self.job is not None:
             self.job.kill()
+        if self._steps is not None:
+            self._steps.close()
         if not self.done:
             self.state = "stopped"
         if self in _running:
@@ -162,15 +187,20 @@ class Task(Generic[Result]):
         """
         if self.state == "ready":
             self.start()
-        while not self.done:
-            self.poll()
-            if process_events is not None:
-                process_events()
-            time.sleep(0.02)
+        try:
+            while not self.done:
+                self.poll()
+                if process_events is not None:
+                    process_events()
+                time.sleep(0.02)
+        except BaseException:
+            # Ctrl-C, most often: nobody would poll it on, and it would block all others.
+            self.kill()
+            raise
         if self.failure is not None:
             raise InputError(" ".join((self.failure.message, *self.failure.advice)))
         if self.state == "stopped":
-            raise InputError(f"{self.title}: stopped; what it had done is kept")
+            raise InputError(f"{self.title}: stopped; what was finished by then is kept")
         return cast("Result", self.result)
 
     def _after_writing(self) -> None:
@@ -235,3 +265,17 @@ class Task(Generic[Result]):
 def running_task() -> Task[Any] | None:
     """The run that is under way."""
     return _running[0] if _running else None
+
+
+def require_idle() -> None:
+    """Refuse to begin while another run is under way.
+
+    Raises
+    ------
+    InputError
+        If one is.
+    """
+    other = running_task()
+    if other is not None or running_job() is not None:
+        what = f"“{other.title}”" if other is not None else "another run"
+        raise InputError(f"{what} is still running; wait for its end or cancel it first")

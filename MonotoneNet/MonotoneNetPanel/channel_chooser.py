@@ -9,22 +9,25 @@ from typing import Any
 
 import numpy as np
 import qt
+from AttribSegPanel.panel import Panel
 from AttribSegScene.detection_nodes import DetectionNodes
-from MonotoneNetScene.channel_pictures import channel_pictures
-from MonotoneNetScene.channels import MODEL_MAP, channels_of
+from AttribSegScene.stage import Stage, let_threads_work
+from MonotoneNetScene.channel_pictures import ChannelPicture, picture_work
+from MonotoneNetScene.channels import MODEL_MAP, Channels, channels_of
 from numpy.typing import NDArray
 
 _SIZE = 84
 _COLUMNS = 4
+_POLL_MS = 30
 
 
 class ChannelChooser:
-    """A list of pictures; one of them is selected.
+    """A list of pictures, drawn by a thread; one of them is selected.
 
     Parameters
     ----------
-    widget : QListWidget
-        In icon mode.
+    panel : Panel
+        Its ``channelList`` is a QListWidget in icon mode.
     looked : callable
         Gets the channel that is clicked.
     chosen : callable
@@ -32,10 +35,18 @@ class ChannelChooser:
     """
 
     def __init__(
-        self, widget: Any, looked: Callable[[str], None], chosen: Callable[[str], None]
+        self, panel: Panel, looked: Callable[[str], None], chosen: Callable[[str], None]
     ) -> None:
-        self._widget, self._looked, self._chosen = widget, looked, chosen
+        widget = panel.ui.channelList
+        self._panel, self._widget = panel, widget
+        self._looked, self._chosen = looked, chosen
         self._names: tuple[str, ...] = ()
+        self._channels: Channels | None = None
+        self._drawing: Stage | None = None
+        self._pictures: list[ChannelPicture] = []
+        self._timer = qt.QTimer()
+        self._timer.setInterval(_POLL_MS)
+        self._timer.connect("timeout()", self._watch)
         widget.setIconSize(qt.QSize(_SIZE, _SIZE))
         widget.connect("currentRowChanged(int)", self._on_row)
         widget.connect("itemDoubleClicked(QListWidgetItem*)", self._on_double_click)
@@ -46,6 +57,11 @@ class ChannelChooser:
         row = self._widget.currentRow
         return self._names[row] if 0 <= row < len(self._names) else None
 
+    @property
+    def ready(self) -> bool:
+        """Whether all pictures are there."""
+        return not self._timer.active
+
     def show(self, nodes: DetectionNodes | None) -> None:
         """Show the channels of a detection, the one that is segmented selected; None for none.
 
@@ -54,6 +70,8 @@ class ChannelChooser:
         InputError
             If a map of the detection was deleted.
         """
+        self._timer.stop()
+        self._drawing, self._pictures = None, []
         widget = self._widget
         was_blocked = widget.blockSignals(True)
         try:
@@ -66,24 +84,50 @@ class ChannelChooser:
 
     def _fill(self, nodes: DetectionNodes) -> None:
         channels = channels_of(nodes)
-        for picture in channel_pictures(nodes, size=_SIZE):
-            name = "own map" if picture.channel == MODEL_MAP else picture.channel
-            tip = f"{name}: largest value {picture.peak:.3g}"
-            text = f"{name}\npeak {picture.peak:.3g}"
-            item = qt.QListWidgetItem(_icon(picture.pixels), text)
-            if picture.channel == MODEL_MAP:
-                tip += "; the map that the model itself segments"
-            if picture.channel == channels.best:
-                item.setText(f"{name} \N{BLACK STAR}\npeak {picture.peak:.3g}")
-                tip += "; the model itself uses this channel"
+        work = picture_work(nodes, size=_SIZE)
+        blank = qt.QPixmap(_SIZE, _SIZE)
+        blank.fill(qt.QColor("#000000"))
+        for name in channels.names:
+            item = qt.QListWidgetItem(qt.QIcon(blank), "")
+            item.setText(f"{_title(name, channels)}\n")
             font = item.font()
-            font.setBold(picture.channel == channels.chosen)
+            font.setBold(name == channels.chosen)
             item.setFont(font)
-            item.setToolTip(tip)
+            item.setToolTip(_tip(name, channels, ""))
             self._widget.addItem(item)
-        self._names = channels.names
+        self._names, self._channels = channels.names, channels
         self._widget.setCurrentRow(channels.names.index(channels.chosen))
         self._fit()
+        self._drawing = Stage(work)
+        self._timer.start()
+
+    def _watch(self) -> None:
+        """Take the pictures from the thread; one at a time into the list."""
+        let_threads_work()
+        with self._panel.guard():
+            try:
+                busy = self._take_pictures()
+            except Exception:
+                self._drawing = None
+                self._timer.stop()
+                raise
+            if not busy:
+                self._timer.stop()
+
+    def _take_pictures(self) -> bool:
+        if self._drawing is not None:
+            if not self._drawing.finished():
+                return True
+            self._pictures, self._drawing = list(self._drawing.value), None
+        if self._pictures:
+            picture = self._pictures.pop(0)
+            name, channels = picture.channel, self._channels
+            assert channels is not None
+            item = self._widget.item(self._names.index(name))
+            item.setIcon(_icon(picture.pixels))
+            item.setText(f"{_title(name, channels)}\npeak {picture.peak:.3g}")
+            item.setToolTip(_tip(name, channels, f": largest value {picture.peak:.3g}"))
+        return bool(self._pictures)
 
     def _fit(self) -> None:
         """As high as the pictures need; more rows than three are scrolled."""
@@ -100,6 +144,20 @@ class ChannelChooser:
         row = self._widget.row(item)
         if 0 <= row < len(self._names):
             self._chosen(self._names[row])
+
+
+def _title(name: str, channels: Channels) -> str:
+    shown = "own map" if name == MODEL_MAP else name
+    return f"{shown} \N{BLACK STAR}" if name == channels.best else shown
+
+
+def _tip(name: str, channels: Channels, peak: str) -> str:
+    tip = ("own map" if name == MODEL_MAP else name) + peak
+    if name == MODEL_MAP:
+        tip += "; the map that the model itself segments"
+    if name == channels.best:
+        tip += "; the model itself uses this channel"
+    return tip
 
 
 def _icon(pixels: NDArray[np.uint8]) -> Any:

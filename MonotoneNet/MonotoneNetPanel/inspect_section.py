@@ -62,19 +62,23 @@ class InspectSection:
         return verdict, report.strip()
 
     def _on_inspect(self) -> None:
+        p, before = self._panel.parameters, self._run.task
         self._run.toggle(self._panel.ui.inspectButton, self._make, self._on_inspected)
+        if before is None:
+            # It runs; one that was refused leaves the last result as it is.
+            self._task = self._run.task
+            p.inspectReport = p.inspectTable = p.inspectChart = None
+            self._panel.refresh()
 
     def _make(self) -> Any:
         p = self._panel.parameters
-        self._task = self._panel.logic.inspectTask(
+        return self._panel.logic.inspectTask(
             network=p.inspectNetwork,
             dimensions=DIMENSIONS[p.inspectDimensions],
             inChannels=p.inspectChannels,
             width=p.inspectWidth,
             bundle=p.inspectBundle,
         )
-        p.inspectReport = p.inspectTable = p.inspectChart = None
-        return self._task
 
     def _on_inspected(self, found: Any) -> None:
         p = self._panel.parameters

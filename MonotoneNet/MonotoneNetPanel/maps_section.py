@@ -26,7 +26,7 @@ class MapsSection:
         ui = panel.ui
         self._card = BundleCardView(ui.bundleCardLabel)
         self.view = DetectionView(panel)
-        self.chooser = ChannelChooser(ui.channelList, self._on_look, self._on_double_click)
+        self.chooser = ChannelChooser(panel, self._on_look, self._on_double_click)
         self._shown: DetectionNodes | None = None
         for button, action in (
             (ui.detectButton, self._on_detect),
@@ -99,6 +99,7 @@ class MapsSection:
         self._choose(self.chooser.channel)
 
     def _choose(self, channel: str | None) -> None:
+        self.view.settle()
         nodes, p = self.view.require(), self._panel.parameters
         discard = bool(nodes.edited) and self._run.task is None
         if discard and not slicer.util.confirmYesNoDisplay(
@@ -118,6 +119,7 @@ class MapsSection:
         )
 
     def _on_segment_channels(self) -> None:
+        self.view.settle()
         self._run.toggle(
             self._panel.ui.segmentChannelsButton,
             lambda: self._panel.logic.segmentChannelsTask(self.view.require().segmentation_node),

@@ -43,6 +43,11 @@ class MonotoneNetPanel(Panel):
             button.connect("contentsCollapsed(bool)", lambda _: self.refresh())
         ui.versionsLabel.setText(", ".join(f"{k} {v}" for k, v in versions().items()))
 
+    def settle(self) -> None:
+        """A threshold that is being dragged counts as it is."""
+        with self.guard():
+            self.maps.view.settle()
+
     def forget_scene(self) -> None:
         """The scene is closed: no node of it is held."""
         self.inspect.forget()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from AttribSegScene.scenes import is_in_scene
 from AttribSegScene.tables import lesion_centre
 from numpy.typing import NDArray
 
-from .channels import channels_of, map_image, map_node
+from .channels import channels_of, map_image, map_node, voxels_of
 
 #: Share of the largest limit: a channel that is nearly zero must not look like the others.
 _LEAST_LIMIT = 0.1
@@ -41,7 +42,12 @@ class ChannelPicture:
 
 
 def channel_pictures(nodes: DetectionNodes, *, size: int = 144) -> list[ChannelPicture]:
-    """Draw the maps of all channels over one slice.
+    """Draw the maps of all channels over one slice, at once; see `picture_work`."""
+    return picture_work(nodes, size=size)()
+
+
+def picture_work(nodes: DetectionNodes, *, size: int = 144) -> Callable[[], list[ChannelPicture]]:
+    """Make the work of drawing the maps of all channels over one slice.
 
     The slice goes through the largest lesion, or else the peak of the attribution. Every channel
     has colours of its own scale, within limits: what counts is where a channel is high.
@@ -54,8 +60,9 @@ def channel_pictures(nodes: DetectionNodes, *, size: int = 144) -> list[ChannelP
 
     Returns
     -------
-    list of ChannelPicture
-        In the order in which channels can be chosen.
+    callable
+        Draws, and touches no node, so that a thread may call it; its list of ChannelPicture is
+        in the order in which channels can be chosen.
 
     Raises
     ------
@@ -65,12 +72,28 @@ def channel_pictures(nodes: DetectionNodes, *, size: int = 144) -> list[ChannelP
     names = channels_of(nodes).names
     segmented = map_image(nodes.attribution_node, nominal=nodes.nominal)
     maps = {name: map_image(map_node(nodes, name), nominal=nodes.nominal) for name in names}
+    lesion = None if nodes.table_node is None else lesion_centre(nodes.table_node, 0)
+    anatomy = None
+    if is_in_scene(nodes.volume_node, "vtkMRMLScalarVolumeNode"):
+        grid = mrml.geometry_from_volume_node(nodes.volume_node)
+        anatomy = Image(voxels_of(nodes.volume_node), grid)
+    return lambda: _draw(maps, segmented, anatomy, lesion, size)
+
+
+def _draw(
+    maps: dict[str, Image],
+    segmented: Image,
+    anatomy: Image | None,
+    lesion: tuple[float, float, float] | None,
+    size: int,
+) -> list[ChannelPicture]:
+    segmented = segmented.reorient("LPS")
     turned = {name: image.reorient("LPS") for name, image in maps.items()}
-    centre = _centre(nodes, segmented.reorient("LPS"))
-    grid = segmented.reorient("LPS").geometry
+    centre = _centre(lesion, segmented)
+    grid = segmented.geometry
     plane = _plane(grid)
     cuts = {name: cut_slice(image, plane, centre) for name, image in turned.items()}
-    grey = _anatomy(nodes.volume_node, grid, plane, centre)
+    grey = _grey(anatomy, grid, plane, centre)
     limits = {name: attribution_limit(_flat(cut)) for name, cut in cuts.items() if cut.any()}
     least = _LEAST_LIMIT * max(limits.values(), default=1.0)
     window = _window(grey, plane, grid, size)
@@ -90,11 +113,10 @@ def _plane(grid: Geometry) -> Plane:
     return (single or list(PLANES))[0]
 
 
-def _centre(nodes: DetectionNodes, segmented: Image) -> tuple[int, int, int]:
+def _centre(lesion: tuple[float, float, float] | None, segmented: Image) -> tuple[int, int, int]:
     """Voxel that the slice goes through, in an image along L, P, S."""
-    found = None if nodes.table_node is None else lesion_centre(nodes.table_node, 0)
-    if found is not None:
-        place = segmented.geometry.to_ijk((-found[0], -found[1], found[2]))
+    if lesion is not None:
+        place = segmented.geometry.to_ijk((-lesion[0], -lesion[1], lesion[2]))
     elif (segmented.array > 0).any():
         place = np.array(np.unravel_index(int(segmented.array.argmax()), segmented.array.shape))
     else:
@@ -103,24 +125,20 @@ def _centre(nodes: DetectionNodes, segmented: Image) -> tuple[int, int, int]:
     return int(i), int(j), int(k)
 
 
-def _anatomy(
-    volume: Any, grid: Geometry, plane: Plane, centre: tuple[int, int, int]
+def _grey(
+    anatomy: Image | None, grid: Geometry, plane: Plane, centre: tuple[int, int, int]
 ) -> NDArray[np.float64]:
     """Slice of the anatomy between 0 and 1; black when the volume is gone or of another size."""
     across = [n for axis, n in enumerate(grid.size) if axis != plane.across]
     black = np.zeros(across[::-1])
-    if not is_in_scene(volume, "vtkMRMLScalarVolumeNode"):
+    if anatomy is None:
         return black
-    image = Image(_array(volume), mrml.geometry_from_volume_node(volume)).reorient("LPS")
+    image = anatomy.reorient("LPS")
     if image.geometry.size != grid.size:
         return black
     cut = cut_slice(image, plane, centre)
     low, high = grey_window(_flat(cut))
     return np.clip((np.nan_to_num(cut).astype(np.float64) - low) / (high - low), 0.0, 1.0)
-
-
-def _array(volume: Any) -> NDArray[Any]:
-    return map_image(volume, nominal=False).array
 
 
 def _flat(cut: NDArray[Any]) -> Image:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import colorsys
 import math
+from collections.abc import Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,12 @@ from AttribSegLib.overlay import attribution_limit
 from AttribSegScene import names
 from AttribSegScene.detection_nodes import DetectionNodes
 from AttribSegScene.display import show_3d
-from AttribSegScene.labelmap import closed_surface, remember_written, write_mask
+from AttribSegScene.labelmap import (
+    closed_surface,
+    mask_fingerprint,
+    remember_written,
+    write_mask,
+)
 from AttribSegScene.live_threshold import lesions_within
 from AttribSegScene.scenes import is_in_scene, named
 from AttribSegScene.tables import lesion_table_node
@@ -86,21 +93,29 @@ def choose_channel_task(
         mask = preview.mask(threshold)
         return _Segmented(image, attribution_limit(image), mask, lesions_within(mask, image))
 
-    def show(found: _Segmented) -> DetectionNodes:
-        for other in (nodes.segmentation_node, nodes.attribution_node):
-            if other is None or other.GetScene() is None:
-                raise InputError(
-                    f"{named(other)} was deleted meanwhile; make the counterfactual maps again"
-                )
+    def show(found: _Segmented) -> Generator[None, None, DetectionNodes]:
+        def fill_attribution() -> None:
+            mrml.attribution_node(
+                found.image,
+                name=nodes.attribution_node.GetName(),
+                node=nodes.attribution_node,
+                limit=found.limit,
+            )
+
+        _require_nodes(nodes)
         _refuse_edits(nodes, discard_edits)
-        keep_model_map(nodes)
-        mrml.attribution_node(
-            found.image,
-            name=nodes.attribution_node.GetName(),
-            node=nodes.attribution_node,
-            limit=found.limit,
-        )
-        _write(nodes, found)
+        yield
+        # In pieces, between which the window lives.
+        for step in (
+            partial(keep_model_map, nodes),
+            fill_attribution,
+            partial(_write, nodes, found),
+        ):
+            _require_nodes(nodes)
+            step()
+            yield
+        _require_nodes(nodes)
+        _note_written(nodes, found)
         node = nodes.segmentation_node
         modifying = node.StartModify()
         node.SetAttribute(CHANNEL, channel)
@@ -142,12 +157,15 @@ def segment_channels_task(nodes: DetectionNodes, *, threshold: float | None = No
     def read() -> dict[str, NDArray[np.bool_]]:
         return {name: np.asarray(image.array > level) for name, image in images.items()}
 
-    def show(masks: dict[str, NDArray[np.bool_]]) -> Any:
+    def show(masks: dict[str, NDArray[np.bool_]]) -> Generator[None, None, Any]:
         if not is_in_scene(nodes.segmentation_node, "vtkMRMLSegmentationNode"):
             raise InputError("the detection was deleted meanwhile; make the maps again")
         node = _channel_segmentation(nodes)
         segmentation = node.GetSegmentation()
         for index, (name, mask) in enumerate(masks.items()):
+            yield
+            if not is_in_scene(node, "vtkMRMLSegmentationNode"):
+                raise InputError("the segments were deleted meanwhile; press the button again")
             if segmentation.GetSegment(name) is None:
                 colour = colorsys.hsv_to_rgb(index / len(masks), 0.7, 0.95)
                 segmentation.AddEmptySegment(name, name, colour)
@@ -159,6 +177,14 @@ def segment_channels_task(nodes: DetectionNodes, *, threshold: float | None = No
     return Task("Segmenting all channels", None, show, read=read)
 
 
+def _require_nodes(nodes: DetectionNodes) -> None:
+    for node in (nodes.segmentation_node, nodes.attribution_node):
+        if node is None or node.GetScene() is None:
+            raise InputError(
+                f"{named(node)} was deleted meanwhile; make the counterfactual maps again"
+            )
+
+
 def _refuse_edits(nodes: DetectionNodes, discard_edits: bool) -> None:
     if not discard_edits and nodes.edited:
         raise InputError(
@@ -168,13 +194,18 @@ def _refuse_edits(nodes: DetectionNodes, discard_edits: bool) -> None:
 
 
 def _write(nodes: DetectionNodes, found: _Segmented) -> None:
-    """The mask into the segmentation, and its lesions into the table."""
-    node, segment_id = nodes.segmentation_node, nodes.segment_id
+    """The mask into the segmentation, with its surface where there was one."""
+    node = nodes.segmentation_node
     surface = node.GetSegmentation().ContainsRepresentation(closed_surface())
-    write_mask(node, segment_id, found.mask, found.image.geometry)
-    remember_written(node, segment_id)
+    write_mask(node, nodes.segment_id, found.mask, found.image.geometry)
     if surface:
         show_3d(node)
+
+
+def _note_written(nodes: DetectionNodes, found: _Segmented) -> None:
+    """What was written, so that edits are known; its lesions into the table."""
+    written = mask_fingerprint(nodes.segmentation_node, found.mask, found.image.geometry)
+    remember_written(nodes.segmentation_node, nodes.segment_id, written)
     if nodes.table_node is not None:
         lesion_table_node(found.lesions, node=nodes.table_node, nominal=nodes.nominal)
 

@@ -117,7 +117,7 @@ def keep_model_map(nodes: DetectionNodes) -> None:
         return
     original = nodes.attribution_node
     kept = mrml.attribution_node(
-        mrml.image_from_volume_node(original, nominal=nodes.nominal),
+        map_image(original, nominal=nodes.nominal),
         name=f"{original.GetName()} ({MODEL_MAP})",
         scene=original.GetScene(),
         limit=original.GetDisplayNode().GetWindowLevelMax(),
@@ -140,10 +140,20 @@ def map_image(node: Any, *, nominal: bool) -> Image:
         A view of the voxels; they stay when the node is deleted or filled again.
     """
     geometry = mrml.geometry_from_volume_node(node, nominal=nominal)
-    return Image(_voxels(node), geometry)
+    array = voxels_of(node)
+    if not np.issubdtype(array.dtype, np.floating):
+        array = array.astype(np.float32)
+    return Image(array, geometry)
 
 
-def _voxels(node: Any) -> NDArray[Any]:
+def voxels_of(node: Any) -> NDArray[Any]:
+    """Voxels of a volume node, shape (I, J, K), without a copy.
+
+    Raises
+    ------
+    InputError
+        If it has none.
+    """
     from vtk.util.numpy_support import vtk_to_numpy
 
     data = node.GetImageData()
@@ -151,8 +161,6 @@ def _voxels(node: Any) -> NDArray[Any]:
     if scalars is None:
         raise InputError(f"{named(node)} has no voxels; load the scene again, or detect again")
     array: NDArray[Any] = vtk_to_numpy(scalars).reshape(data.GetDimensions(), order="F")
-    if not np.issubdtype(array.dtype, np.floating):
-        array = array.astype(np.float32)
     return array
 
 

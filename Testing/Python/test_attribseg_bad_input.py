@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -75,11 +76,12 @@ def test_volume_without_geometry(place, scene):
 
 def test_volume_of_spacing_zero(place, scene):
     node = volume(scene, np.zeros((8, 8, 8), np.float32))
-    matrix = node.__class__.__name__ and place.app.slicer.util.vtkMatrixFromArray(
-        np.diag([0.0, 2.0, 2.0, 1.0])
-    )
+    matrix = place.app.slicer.util.vtkMatrixFromArray(np.diag([0.0, 2.0, 2.0, 1.0]))
     node.SetIJKToRASMatrix(matrix)
-    assert "'FLAIR'" in press_detect(place, node)
+    message = press_detect(place, node)
+    assert "'FLAIR'" in message
+    assert "voxel spacing" in message
+    assert "three positive numbers were expected" in message
 
 
 def test_colours(place, scene):
@@ -187,6 +189,63 @@ def test_scene_closed_while_the_detection_runs(place, scene):
     assert scene.GetFirstNodeByClass("vtkMRMLSegmentationNode") is None
 
 
+def test_scene_closed_while_a_correction_is_sent(place, scene, tmp_path):
+    from AttribSegLib.cohort_editing import create_cohort
+    from AttribSegLib.cohort_state import cohort_rows
+
+    ui, table = place.ui, tmp_path / "cohort.csv"
+    place.detect(place.load(TUMOUR))
+    create_cohort(table, ("FLAIR",))
+    ui.cohortPathLineEdit.setCurrentPath(str(table))
+    ui.correctionPatientLineEdit.setText("P7")
+    ui.addCorrectionButton.click()
+    place.app.close_scene()
+    place.wait()
+    assert "is in the cohort as SimulatedTumour_FLAIR of patient P7" in place.message
+    assert [row.patient for row in cohort_rows(table)] == ["P7"]
+    # The new scene has a cohort of its own, or none.
+    assert place.parameters.cohortPath == ""
+    assert place.parameters.learnsFrom == "image labels alone"
+
+
+def test_case_has_its_own_t1_and_brain_mask(place, scene, tmp_path):
+    """Those under Inputs may be another patient's."""
+    from AttribSegLib.cohort_editing import create_cohort
+    from AttribSegLib.cohort_state import cohort_rows
+    from AttribSegLib.image_io import read_image
+    from AttribSegLib.mrml import image_from_volume_node
+
+    ui, table, rng = place.ui, tmp_path / "cohort.csv", np.random.default_rng(0)
+    create_cohort(table, ("FLAIR", "T1"))
+    flair, t1, others = (
+        volume(scene, rng.normal(size=(8, 8, 8)).astype(np.float32), name=name)
+        for name in ("FLAIR", "T1", "T1 of another")
+    )
+    mask = np.zeros((8, 8, 8), np.uint8)
+    mask[2:6, 2:6, 2:6] = 1
+    brain = volume(scene, mask, name="mask", kind="vtkMRMLLabelMapVolumeNode")
+    ui.t1VolumeSelector.setCurrentNode(others)
+    ui.cohortPathLineEdit.setCurrentPath(str(table))
+    ui.addCaseGroupBox.collapsed = False
+    ui.caseVolumeSelector.setCurrentNode(flair)
+    ui.caseT1Selector.setCurrentNode(None)
+    ui.addCaseButton.click()
+    place.wait()
+    assert "T1 is missing" in place.message
+    ui.caseT1Selector.setCurrentNode(t1)
+    ui.caseBrainSelector.setCurrentNode(brain)
+    ui.addCaseButton.click()
+    place.wait()
+    (row,) = cohort_rows(table)
+    np.testing.assert_array_equal(
+        read_image(row.channels["T1"]).array, image_from_volume_node(t1).array
+    )
+    np.testing.assert_array_equal(
+        read_image(row.brain).array != 0, image_from_volume_node(brain).array != 0
+    )
+    ui.caseBrainSelector.setCurrentNode(None)
+
+
 def test_two_runs_at_once(place, scene, tmp_path):
     node = place.load(TUMOUR)
     place.ui.inputVolumeSelector.setCurrentNode(node)
@@ -198,6 +257,22 @@ def test_two_runs_at_once(place, scene, tmp_path):
     assert place.parameters.segmentation is not None
 
 
+def processes_of_the_run(place):
+    """The processes of the run that is under way; others of the test session do not count."""
+    import psutil
+
+    def started():
+        found = []
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if "detect" in process.cmdline():
+                    found.append(process)
+        return found
+
+    place.app.wait_until(started)
+    return started()
+
+
 def test_cancel_ends_the_whole_process_tree(place, scene):
     import psutil
 
@@ -205,15 +280,12 @@ def test_cancel_ends_the_whole_process_tree(place, scene):
     place.ui.inputVolumeSelector.setCurrentNode(node)
     place.ui.detectButton.click()
     assert place.ui.detectButton.text == "Cancel"
-    place.app.wait_until(lambda: psutil.Process().children(recursive=True))
-    children = psutil.Process().children(recursive=True)
+    processes = processes_of_the_run(place)
     place.ui.detectButton.click()
     place.wait(30)
     assert "stopped" in place.message
     assert place.ui.detectButton.text == "Detect"
-    gone, alive = psutil.wait_procs(children, timeout=5)
-    assert gone
-    assert not alive
+    assert psutil.wait_procs(processes, timeout=5)[1] == []
 
 
 @pytest.mark.skipif(
@@ -235,16 +307,15 @@ def test_folder_that_cannot_be_made(place, scene, tmp_path):
     assert str(blocker) in press_detect(place, node)
 
 
-def test_window_closes_while_a_run_is_under_way(tmp_path_factory, place, scene):
+def test_window_closes_while_a_run_is_under_way(place, scene):
     import psutil
 
     node = place.load(TUMOUR)
     place.ui.inputVolumeSelector.setCurrentNode(node)
     place.ui.detectButton.click()
-    place.app.wait_until(lambda: psutil.Process().children(recursive=True))
-    children = psutil.Process().children(recursive=True)
+    processes = processes_of_the_run(place)
     place.widget.panel.run.close()
-    assert not psutil.wait_procs(children, timeout=5)[1]
+    assert psutil.wait_procs(processes, timeout=5)[1] == []
     assert not place.running
 
 

@@ -106,6 +106,34 @@ def test_failed_installation_says_what_to_do(monkeypatch):
         dependencies.ensure(lambda text: True, Installer(RuntimeError("no route")))
 
 
+@pytest.mark.parametrize(
+    ("torch", "numpy", "refused"),
+    [("2.2.2", "2.1.0", True), ("2.2.2", "1.26.4", False), ("2.6.0", "2.1.0", False)],
+)
+def test_intel_macs_are_told_that_pytorch_does_not_fit(monkeypatch, torch, numpy, refused):
+    monkeypatch.setattr(dependencies.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(dependencies.platform, "machine", lambda: "x86_64")
+    versions = {"torch": torch, "numpy": numpy}
+    monkeypatch.setattr(dependencies, "version", versions.__getitem__)
+    lacking(monkeypatch, [])
+    if refused:
+        with pytest.raises(InputError, match="replaces none of Slicer's packages"):
+            dependencies.ensure()
+    else:
+        dependencies.ensure()
+
+
+def test_error_of_the_pytorch_extension(monkeypatch):
+    class Logic:
+        def installTorch(self, askConfirmation):  # noqa: N802  (its name in the extension)
+            raise RuntimeError("no space left")
+
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", SimpleNamespace(PyTorchUtilsLogic=Logic))
+    lacking(monkeypatch, ["torch"])
+    with pytest.raises(InputError, match="no space left"):
+        dependencies.ensure(lambda text: True, Installer())
+
+
 def test_versions_are_shown():
     shown = dependencies.versions()
     assert shown["torch"] == version("torch")

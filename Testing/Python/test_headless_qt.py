@@ -353,6 +353,12 @@ def test_table_view_shows_its_node(app: Any) -> None:
     view = slicer.qMRMLTableView()
     view.setMRMLTableNode(node)
     model = view.model()
+    # As in Slicer, unless told otherwise: the names of the columns are the first row.
+    assert (model.rowCount(), model.columnCount()) == (2, 1)
+    assert [model.data(model.index(row, 0)) for row in range(2)] == ["Lesion", "left"]
+    assert model.headerData(0, qt.Qt.Horizontal) == "A"
+    node.SetUseColumnTitleAsColumnHeader(True)
+    view.setMRMLTableNode(node)
     assert (model.rowCount(), model.columnCount()) == (1, 1)
     assert model.data(model.index(0, 0)) == "left"
     assert model.headerData(0, qt.Qt.Horizontal) == "Lesion"

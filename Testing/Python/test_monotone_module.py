@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -203,8 +204,26 @@ def test_another_kind_of_model_is_refused_in_words(place):
     ui.inspectButton.click()
     assert "recipe 'monotone'" in ui.messageLabel.text
     assert place.widget.panel.run.task is None
-    ui.inspectBundlePathLineEdit.setCurrentPath("")
+    place.widget.panel.parameters.inspectBundle = ""
     assert ui.inspectNetworkComboBox.enabled
+
+
+def test_refused_inspection_keeps_the_last_result(place):
+    from AttribSegScene.task import Task
+
+    ui, p = place.ui, place.widget.panel.parameters
+    before = p.inspectReport, p.inspectTable, p.inspectChart
+    gate = threading.Event()
+    other = Task("Something else", None, lambda value: value, write=gate.wait)
+    other.start()
+    ui.inspectButton.click()
+    other.kill()
+    gate.set()
+    assert "“Something else” is still running" in ui.messageLabel.text
+    assert (p.inspectReport, p.inspectTable, p.inspectChart) == before
+    assert ui.certificateLabel.text.startswith("Certified")
+    place.widget.panel.refresh()
+    assert ui.certificateLabel.text.startswith("Certified")
 
 
 def test_training_says_what_was_left_out(place, model):
@@ -264,8 +283,11 @@ def test_every_channel_has_a_map_and_a_picture(place, model, maps):
     assert np.array_equal(
         array_of(maps.attribution_node), array_of(maps.channel_attribution_nodes[best])
     )
-    for node in maps.channel_attribution_nodes.values():
-        assert (array_of(node) >= 0).all()  # nothing is ever added to a feature
+    place.app.wait_until(lambda: place.widget.panel.maps.chooser.ready)
+    for n, name in enumerate(channels.names):
+        values = array_of(maps.channel_attribution_nodes[name])
+        assert f"peak {values.max():.3g}" in text_of(ui, n)
+        assert (values >= 0).all()  # nothing is ever added to a feature
 
 
 def text_of(ui, row):

@@ -7,7 +7,7 @@ import types
 from typing import Any
 
 from PySide6 import QtWidgets
-from PySide6.QtCore import Property, Qt, Signal
+from PySide6.QtCore import Property
 
 from .ctk_collapsible import ctkCollapsibleButton, ctkCollapsibleGroupBox
 from .ctk_paths import ctkDirectoryButton, ctkPathLineEdit
@@ -37,41 +37,6 @@ def stand_in(name: str) -> type:
     return type(name, (base,), {"__module__": __name__})
 
 
-class ctkCheckableComboBox(QtWidgets.QComboBox):  # noqa: N801
-    """A combo box whose entries have check marks."""
-
-    checkedIndexesChanged = Signal()
-
-    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.model().itemChanged.connect(lambda item: self.checkedIndexesChanged.emit())
-
-    def addItem(self, text: str, data: Any = None) -> None:
-        """Add an unchecked entry."""
-        super().addItem(text, data)
-        item = self.model().item(self.model().rowCount() - 1)
-        item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
-        item.setCheckState(Qt.CheckState.Unchecked)
-
-    def addItems(self, texts: Any) -> None:
-        """Add unchecked entries."""
-        for text in texts:
-            self.addItem(text)
-
-    def checkedIndexes(self) -> list[Any]:
-        """Model indexes of the checked entries."""
-        indexes = (self.model().index(row, 0) for row in range(self.model().rowCount()))
-        return [index for index in indexes if self.checkState(index) == Qt.CheckState.Checked]
-
-    def checkState(self, index: Any) -> Any:
-        """Whether an entry is checked."""
-        return self.model().itemFromIndex(index).checkState()
-
-    def setCheckState(self, index: Any, state: Any) -> None:
-        """Check an entry, or uncheck it."""
-        self.model().itemFromIndex(index).setCheckState(state)
-
-
 class ctkFittedTextBrowser(QtWidgets.QTextBrowser):  # noqa: N801
     """A text browser; CTK's grows with its text."""
 
@@ -81,7 +46,6 @@ class ctkFittedTextBrowser(QtWidgets.QTextBrowser):  # noqa: N801
 class CtkModule(types.ModuleType):
     """CTK's widgets; names that are not written here become plain widgets of their kind."""
 
-    ctkCheckableComboBox = ctkCheckableComboBox
     ctkCollapsibleButton = ctkCollapsibleButton
     ctkCollapsibleGroupBox = ctkCollapsibleGroupBox
     ctkDirectoryButton = ctkDirectoryButton

@@ -33,8 +33,13 @@ class ctkPathLineEdit(QWidget):  # noqa: N801
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._edit, 1)
         layout.addWidget(self._browse)
-        self._edit.textChanged.connect(self.currentPathChanged)
+        self._edit.textChanged.connect(self._on_text)
         self._browse.clicked.connect(self.browse)
+
+    def _on_text(self, text: str) -> None:
+        # CTK tells of text that its validator accepts: nothing is no path.
+        if text:
+            self.currentPathChanged.emit(text)
 
     def browse(self) -> None:
         """Take the path that the test has given as the file dialog's answer."""

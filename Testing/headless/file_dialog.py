@@ -20,11 +20,6 @@ class FileDialog(QtWidgets.QFileDialog):
     getSaveFileName = staticmethod(_file)
     getExistingDirectory = staticmethod(_file)
 
-    @staticmethod
-    def getOpenFileNames(*_: Any) -> list[str]:
-        """The answer as a list."""
-        return [_file()] if _file() else []
-
 
 class InputDialog(QtWidgets.QInputDialog):
     """``getText`` returns ``DIALOGS.answers["text"]``."""

@@ -80,14 +80,6 @@ class LayoutManager:
         """The arrangement of views."""
         return int(self._layout.GetViewArrangement())
 
-    def layoutLogic(self) -> LayoutManager:
-        """This object: it has the layout's node."""
-        return self
-
-    def GetLayoutNode(self) -> Any:
-        """The ``vtkMRMLLayoutNode``."""
-        return self._layout
-
     def sliceViewNames(self) -> list[str]:
         """Names of the slice views."""
         return list(self._slices)

@@ -36,8 +36,12 @@ class _TableModel(QAbstractTableModel):
     def _table(self) -> Any:
         return self.node.GetTable() if self.node is not None else None
 
+    def _names_row(self) -> int:
+        """1 if the names of the columns are the first row, as Slicer has it unless told."""
+        return 0 if self.node.GetUseColumnTitleAsColumnHeader() else 1
+
     def rowCount(self, parent: QModelIndex | None = None) -> int:
-        return int(self._table().GetNumberOfRows()) if self._table() else 0
+        return int(self._table().GetNumberOfRows()) + self._names_row() if self._table() else 0
 
     def columnCount(self, parent: QModelIndex | None = None) -> int:
         return int(self._table().GetNumberOfColumns()) if self._table() else 0
@@ -45,7 +49,10 @@ class _TableModel(QAbstractTableModel):
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         if role != Qt.ItemDataRole.DisplayRole or not self._table():
             return None
-        return self._table().GetValue(index.row(), index.column()).ToString()
+        row = index.row() - self._names_row()
+        if row < 0:
+            return self._table().GetColumnName(index.column())
+        return self._table().GetValue(row, index.column()).ToString()
 
     def headerData(
         self, section: int, orientation: Any, role: int = Qt.ItemDataRole.DisplayRole
@@ -53,7 +60,8 @@ class _TableModel(QAbstractTableModel):
         if role != Qt.ItemDataRole.DisplayRole or not self._table():
             return None
         if orientation == Qt.Orientation.Horizontal:
-            return self._table().GetColumnName(section)
+            named = self.node.GetUseColumnTitleAsColumnHeader()
+            return self._table().GetColumnName(section) if named else chr(ord("A") + section)
         return section + 1
 
 
@@ -63,13 +71,22 @@ class qMRMLTableView(QTableView):  # noqa: N801
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._scene: Any = None
+        self._observed: list[tuple[Any, int]] = []
+        self.destroyed.connect(partial(release, self._observed))
         self._rows = _TableModel(self)
         self.setModel(self._rows)
         self.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
 
     def setMRMLScene(self, scene: Any) -> None:
-        """Set the scene."""
+        """Set the scene; as in Slicer, a view without a view node is then emptied by batches."""
+        release(self._observed)
         self._scene = scene
+        if scene is not None:
+            tag = scene.AddObserver(scene.EndBatchProcessEvent, self._on_batch)
+            self._observed.append((scene, tag))
+
+    def _on_batch(self, *_: Any) -> None:
+        self.setMRMLTableNode(None)
 
     def mrmlScene(self) -> Any:
         """The scene."""

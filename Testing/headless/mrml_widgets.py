@@ -80,7 +80,6 @@ class qMRMLNodeComboBox(qMRMLWidget):  # noqa: N801
         super().__init__(parent)
         self._types: list[str] = []
         self._attributes: dict[str, dict[str, str | None]] = {}
-        self._type_labels: dict[str, str] = {}
         self._none_enabled = self._show_hidden = False
         self._add_enabled = self._child_types = True
         self._none_text, self._base_name = "None", ""
@@ -116,11 +115,6 @@ class qMRMLNodeComboBox(qMRMLWidget):  # noqa: N801
     def nodeCount(self) -> int:
         """How many nodes can be chosen."""
         return len(self.nodes())
-
-    def nodeFromIndex(self, index: int) -> Any:
-        """The node at a place of :meth:`nodes`."""
-        nodes = self.nodes()
-        return nodes[index] if 0 <= index < len(nodes) else None
 
     def _accepts(self, node: Any) -> bool:
         if node.GetHideFromEditors() and not self._show_hidden:
@@ -214,10 +208,9 @@ class qMRMLNodeComboBox(qMRMLWidget):  # noqa: N801
     def addNode(self, kind: str | None = None) -> Any:
         """Add a node to the scene as the user does with "Create new"."""
         kind = kind or self._types[0]
-        name = self._base_name or self._type_labels.get(kind, "") or None
         node = self._scene.CreateNodeByClass(kind)
         node.UnRegister(None)
-        node.SetName(self._scene.GenerateUniqueName(name or node.GetNodeTagName()))
+        node.SetName(self._scene.GenerateUniqueName(self._base_name or node.GetNodeTagName()))
         for attribute, value in self._attributes.get(kind, {}).items():
             node.SetAttribute(attribute, value or "")
         self._scene.AddNode(node)
@@ -237,15 +230,6 @@ class qMRMLNodeComboBox(qMRMLWidget):  # noqa: N801
         """List only nodes that have an attribute (with a value, where one is given)."""
         self._attributes.setdefault(kind, {})[name] = value
         self._follow()
-
-    def removeAttribute(self, kind: str, name: str) -> None:
-        """Undo :meth:`addAttribute`."""
-        self._attributes.get(kind, {}).pop(name, None)
-        self._follow()
-
-    def setNodeTypeLabel(self, label: str, kind: str) -> None:
-        """Set what nodes of a class are called."""
-        self._type_labels[kind] = label
 
     def setNodeTypes(self, types: Iterable[str]) -> None:
         """Set the classes that are listed."""

@@ -148,10 +148,6 @@ class ModuleManager(QObject):
         """A module by its name, or None."""
         return self._modules.get(name)
 
-    def modulesNames(self) -> list[str]:
-        """Names of all modules."""
-        return list(self._modules)
-
     def loadedModuleNames(self) -> list[str]:
         """Names of all modules."""
         return list(self._modules)

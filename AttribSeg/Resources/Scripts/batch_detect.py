@@ -13,6 +13,7 @@ import argparse
 import csv
 import io
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,6 +61,8 @@ def detect_case(
     import slicer
     from AttribSegLib.errors import InputError, OutputError
     from AttribSegLib.files import atomic_folder
+    from AttribSegLib.mrml import mask_from_segment
+    from AttribSegScene import names
 
     segmentation = f"{folder.name}_lesions.seg.nrrd"
     if folder.is_dir() and any(folder.iterdir()) and not (folder / segmentation).is_file():
@@ -77,17 +80,16 @@ def detect_case(
         ):
             if not slicer.util.saveNode(node, str(temporary / name)):
                 raise OutputError(f"{folder / name}: Slicer cannot write it")
-    table = found.table_node.GetTable()
-    volumes = table.GetColumnByName("Volume (mL)")
-    rows = range(table.GetNumberOfRows())
+    mask = mask_from_segment(found.segmentation_node, found.segment_id, reference=volume)
+    mask = mask.with_nominal(found.nominal)
+    volume_ml = "" if found.nominal else f"{mask.array.sum() * mask.geometry.voxel_volume_ml:.3f}"
     return {
         "state": "done",
         "probability": f"{found.probability:.4f}",
         "class": "pathological" if found.pathological else "healthy",
-        "lesions": len(rows),
-        "volume_ml": ""
-        if volumes is None
-        else f"{sum(float(volumes.GetValue(row)) for row in rows):.3f}",
+        # The table holds the largest only, of which there may be hundreds.
+        "lesions": int(found.table_node.GetAttribute(names.LESIONS)),
+        "volume_ml": volume_ml,
     }
 
 
@@ -185,6 +187,9 @@ def main(argv: Sequence[str]) -> int:
         )
     except InputError as error:
         print(f"batch_detect: error: {error}", file=sys.stderr, flush=True)
+        return 2
+    except Exception:  # Slicer would go on without a window, for ever
+        traceback.print_exc()
         return 2
     return int(failed > 0)
 

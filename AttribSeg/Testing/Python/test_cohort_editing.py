@@ -66,6 +66,34 @@ def test_a_cohort_made_case_by_case_can_be_read(table):
     assert [row.channels for row in cohort_rows(table)] == [c.channels for c in cohort.cases]
 
 
+def test_axes_are_turned_to_those_of_the_cohort_and_other_grids_refused(table):
+    add(table, "a", "p", 1, brain=box())
+    over = "RPI"
+    channels = {"FLAIR": scan(3).reorient(over), "T1": scan(4).reorient(over)}
+    masks = {"brain": box().reorient(over), "lesions": box().reorient(over)}
+    row = add(table, "b", "q", 1, channels=channels, **masks)
+    for path, image in (
+        (row.channels["FLAIR"], scan(3)),
+        (row.channels["T1"], scan(4)),
+        (row.brain, box()),
+        (row.lesions, box()),
+    ):
+        assert read_image(path).geometry.same_grid(GRID)
+        assert np.array_equal(read_image(path).array, image.array)
+    before = table.read_bytes()
+    other = Geometry((7, 6, 5), (2.0, 2.0, 3.0), (30.0, 8.0, 1.0), GRID.direction)
+    with pytest.raises(InputError, match=r"case c: its grid .* is not that of"):
+        add(table, "c", "r", 0, channels={"FLAIR": scan(5, other), "T1": scan(6, other)})
+    assert table.read_bytes() == before
+
+
+def test_raw_scans_of_any_grid_are_added(table):
+    for number, shift in enumerate((0.0, 5.0, 9.0)):
+        grid = Geometry((7, 6, 5), (2.0, 2.0, 3.0), (shift, 8.0, 1.0), GRID.direction)
+        channels = {"FLAIR": scan(number, grid), "T1": scan(number + 10, grid)}
+        assert add(table, f"c{number}", f"p{number}", 0, channels=channels).state == "ready"
+
+
 def test_names_with_separators_and_accents_are_kept(table):
     row = add(table, "Müller; T2, left", 'p "1",2', split=None)
     assert (row.case, row.patient) == ("Müller; T2, left", 'p "1",2')

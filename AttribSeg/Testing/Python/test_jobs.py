@@ -270,6 +270,7 @@ def test_cancel_kills_what_does_not_listen(scripted):
     watch(job, lambda event: event.get("text") == "deaf")
     job.cancel(0.3)
     before = time.monotonic()
+    job.cancel(60)  # pressed again and again, it is not put off
     assert job.state == "stopping"
     watch(job)
     assert 0.2 < time.monotonic() - before < 5

@@ -60,10 +60,6 @@ def test_overlay(scene: Any, nodes: tuple[Any, Any]) -> None:
         assert composite.GetBackgroundVolumeID() == volume.GetID()
         assert composite.GetForegroundVolumeID() == attribution.GetID()
         assert composite.GetForegroundOpacity() == 0.4
-    composites[1].SetForegroundVolumeID(volume.GetID())
-    display.hide_overlay(attribution)
-    assert composites[0].GetForegroundVolumeID() is None
-    assert composites[1].GetForegroundVolumeID() == volume.GetID()
     display.show_overlay(attribution)
     assert composites[0].GetBackgroundVolumeID() == volume.GetID()
     with pytest.raises(InputError, match="opacity 2"):
@@ -71,7 +67,6 @@ def test_overlay(scene: Any, nodes: tuple[Any, Any]) -> None:
     scene.RemoveNode(attribution)
     with pytest.raises(InputError, match="'Attribution': a volume node of the scene"):
         display.show_overlay(attribution)
-    display.hide_overlay(attribution)
 
 
 def test_jump(scene: Any) -> None:

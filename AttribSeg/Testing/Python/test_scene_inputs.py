@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
+
 import numpy as np
 import pytest
 from AttribSegLib.errors import InputError
@@ -11,15 +14,23 @@ pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 import slicer
 from AttribSegLib import mrml
+from AttribSegLib.cohort_editing import create_cohort
+from AttribSegScene.case_tasks import add_case_task
+from AttribSegScene.cohort_tasks import evaluate_task, prepare_cohort_task, train_task
+from AttribSegScene.detect_task import detect_task
 from AttribSegScene.inputs import (
     case_name,
     channel_by_name,
+    mask_copy,
     mask_from_node,
     nodes_by_channel,
     require_channel,
     scan_from_node,
 )
+from AttribSegScene.preprocess_task import preprocess_task
+from AttribSegScene.task import Task
 
+BUNDLE = Path(__file__).resolve().parents[3] / "Resources" / "DemoBundle"
 GRID = Geometry((6, 5, 4), (1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
 
 
@@ -115,3 +126,81 @@ def test_mask_on_another_grid(scene):
 def test_names_of_files(scene):
     assert case_name(volume(scene, "3: FLAIR (axial)/1")) == "3-FLAIR-axial-1"
     assert case_name(volume(scene, "é")) == "volume"
+    assert case_name(volume(scene, "x" * 300)) == "x" * 80
+
+
+def test_runs_leave_no_folder_when_they_are_refused(scene, tmp_path):
+    flair = volume(scene, "FLAIR")
+    (tmp_path / "a,b").mkdir()
+    with pytest.raises(InputError, match="a comma or an equals sign"):
+        detect_task(flair, BUNDLE, work_folder=tmp_path / "a,b")
+    with pytest.raises(InputError, match="a comma or an equals sign"):
+        preprocess_task(flair, work_folder=tmp_path / "a,b")
+    go_on = threading.Event()
+    other = Task("Waiting", None, lambda value: value, read=go_on.wait)
+    other.start()
+    try:
+        with pytest.raises(InputError, match="“Waiting” is still running"):
+            detect_task(flair, BUNDLE, work_folder=tmp_path)
+    finally:
+        go_on.set()
+        other.wait()
+    assert [path.name for path in tmp_path.rglob("*")] == ["a,b"]
+
+
+def test_a_mask_is_copied_before_it_is_worked_on(scene):
+    """Its second half runs in a thread: no later change of a node reaches it."""
+    node = volume(scene, "FLAIR")
+    array = np.zeros((6, 5, 4), dtype=bool)
+    array[1:3, 1:3, 1:3] = True
+    segmentation = mrml.segmentation_node_from_mask(
+        Image(array, GRID), scene=scene, segment_id="one", reference_volume_node=node
+    )
+    labels = volume(scene, "labels", array.astype(np.uint8))
+    copies = [mask_copy(segmentation, node), mask_copy(labels, node)]
+    scene.RemoveNode(segmentation)
+    slicer.util.arrayFromVolume(labels)[:] = 0
+    scene.RemoveNode(labels)
+    scene.RemoveNode(node)
+    for copy in copies:
+        assert np.array_equal(copy().array, array)
+
+
+def test_a_cohort_is_prepared_with_its_reference(scene, tmp_path):
+    table = tmp_path / "cohort.csv"
+    for channels, channel in ((("T1", "FLAIR"), "FLAIR"), (("T2",), "T2")):
+        table.unlink(missing_ok=True)
+        create_cohort(table, channels)
+        task = prepare_cohort_task(
+            table,
+            tmp_path / "out",
+            steps=["match"],
+            reference=volume(scene, "FLAIR"),
+            work_folder=tmp_path / "runs",
+        )
+        given = task.job.arguments[task.job.arguments.index("--reference") + 1]
+        assert given.startswith(f"{channel}={tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda n, w: detect_task("FLAIR", BUNDLE, **w), "'FLAIR': a node of the kind"),
+        (lambda n, w: detect_task(n, None, **w), "bundle None: a path was expected"),
+        (lambda n, w: detect_task(n, BUNDLE, brain="x", **w), "brain mask 'x': a node"),
+        (lambda n, w: detect_task(n, BUNDLE, t1="x", **w), "'x': a node"),
+        (lambda n, w: detect_task(n, BUNDLE, minimum_ml="a", **w), "volume 'a': a finite number"),
+        (lambda n, w: detect_task(n, BUNDLE, threshold=[], **w), "a finite number"),
+        (lambda n, w: preprocess_task("x", **w), "'x': a node of the kind"),
+        (lambda n, w: preprocess_task(n, brain=3, **w), "brain mask 3: a node"),
+        (lambda n, w: evaluate_task(None, None, **w), "cohort table None: a path"),
+        (lambda n, w: train_task(__file__, "o", recipe="attribution", **w), "a mapping"),
+        (lambda n, w: train_task(__file__, "", recipe={}, **w), "folder for the model ''"),
+        (lambda n, w: prepare_cohort_task(None, "o", **w), "cohort table None"),
+        (lambda n, w: add_case_task(None, n, label=1), "cohort table None"),
+    ],
+)
+def test_wrong_arguments_of_a_console_are_refused_in_words(scene, tmp_path, make, words):
+    with pytest.raises(InputError, match=words):
+        make(volume(scene, "FLAIR"), {"work_folder": tmp_path})
+    assert not list(tmp_path.iterdir())

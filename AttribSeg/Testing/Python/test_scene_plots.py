@@ -99,6 +99,35 @@ def test_a_scene_that_is_closed_meanwhile(scene: Any) -> None:
         plot.add_epoch({"event": "step"})
 
 
+def test_trainings_of_one_name_keep_their_epochs(scene: Any) -> None:
+    first, second = (TrainingPlot(scene, "model", key=f"/{f}/model") for f in "ab")
+    first.add_epoch(epoch(1))
+    second.add_epoch(epoch(1, train_loss=9.0))
+    assert points(first.node)["training loss"] == [(1, 1.0)]
+    assert points(second.node)["training loss"] == [(1, 9.0)]
+    again = TrainingPlot(scene, "model", key="/a/model")
+    again.add_epoch(epoch(2))
+    assert (again.table, again.node, again.rates_node) == (
+        first.table,
+        first.node,
+        first.rates_node,
+    )
+    assert points(second.node)["training loss"] == [(1, 9.0)]
+
+
+def test_series_follow_the_columns(scene: Any) -> None:
+    """Another recipe in the same folder has other losses."""
+    plot = TrainingPlot(scene, "mine")
+    plot.add_epoch({"epoch": 1, "train_loss": 1.0, "train_reconstruction": 2.0})
+    assert set(points(plot.node)) == {"training loss", "training, reconstruction"}
+    count = scene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode")
+    again = TrainingPlot(scene, "mine")
+    again.add_epoch({"epoch": 1, "train_loss": 3.0, "validation_loss": 4.0})
+    assert again.node is plot.node
+    assert points(again.node) == {"training loss": [(1, 3.0)], "validation loss": [(1, 4.0)]}
+    assert scene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode") == count
+
+
 def test_curves(scene: Any) -> None:
     chart = curve_plot(
         {"a": ([0, 1], [0.5, 0.6]), "b": ([0, 0.5, 1], [0, 0.1, 0.2])},

@@ -119,12 +119,64 @@ def test_stopped_while_it_writes():
     assert shown == []
 
 
+def test_killed_while_it_shows():
+    taken_back = []
+
+    def show(_):
+        try:
+            while True:
+                yield
+        finally:
+            taken_back.append(True)
+
+    task = Task("Killed", None, show)
+    task.start()
+    while task.state != "showing":
+        task.poll()
+    task.poll()
+    task.kill()
+    assert taken_back == [True]
+    assert task.state == "stopped"
+    assert running_task() is None
+
+
 def test_waiting_raises_what_went_wrong():
     def fail():
         raise InputError("the file is missing; choose another")
 
     with pytest.raises(InputError, match="the file is missing"):
         Task("Failing", None, lambda value: value, read=fail).wait()
+
+
+def test_ctrl_c_while_waiting_leaves_nothing_running():
+    def interrupt():
+        raise KeyboardInterrupt
+
+    gate = threading.Event()
+    task = Task("Interrupted", None, lambda value: value, write=gate.wait)
+    with pytest.raises(KeyboardInterrupt):
+        task.wait(interrupt)
+    gate.set()
+    assert task.state == "stopped"
+    assert running_task() is None
+
+
+def test_a_task_that_nobody_polls_is_known(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    gate = threading.Event()
+    task = Task("Forgotten", None, lambda value: value, write=gate.wait)
+    task.start()
+    now[0] += 0.5
+    assert not task.abandoned
+    now[0] += 1
+    assert task.abandoned
+    task.poll()
+    assert not task.abandoned
+    now[0] += 5
+    task.kill()
+    gate.set()
+    assert not task.abandoned  # it has ended
 
 
 def test_a_stages_error_is_raised_where_it_is_asked_for():
