@@ -38,10 +38,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/python Testing/demo.py --out demo
 
-# One thread per process: the tests' networks are tiny, and two processes share the cores.
+# One thread per process: the tests' networks are tiny, and two processes share the cores. Files
+# in the order of the test paths, those of the panels first: they have few tests, which take longest.
 test: export OMP_NUM_THREADS ?= 1
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP)
 	$(BIN)/ruff check .
