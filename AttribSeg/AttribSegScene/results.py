@@ -177,7 +177,8 @@ class _Filling:
 
     def steps(self) -> Iterator[Callable[[], None]]:
         """What is to be done, in pieces that take milliseconds."""
-        yield self._segmentations
+        yield self._lesions
+        yield self._detected
         yield self._tables_and_transform
         yield partial(self._attribution, None)
         for channel in self._found.by_channel:
@@ -194,18 +195,22 @@ class _Filling:
             if node not in _all_nodes(self._old) and node.GetScene() is not None:
                 node.GetScene().RemoveNode(node)
 
-    def _segmentations(self) -> None:
-        lesions, detected = self._old.segmentation_node, self._old.detected_node
-        if lesions is None:
-            lesions = _segmentation_node(f"{self._base}{_LESIONS}", self._volume)
-        if detected is None:
-            detected = _segmentation_node(f"{self._base} lesions (as detected)", self._volume)
-            detected.SetHideFromEditors(True)
-            detected.SetAttribute(names.AS_DETECTED, "1")
-            detected.GetDisplayNode().SetVisibility(False)
+    def _lesions(self) -> None:
+        node = self._old.segmentation_node
+        if node is None:
+            node = _segmentation_node(f"{self._base}{_LESIONS}", self._volume)
+        self.nodes = replace(self.nodes, segmentation_node=node)
+
+    def _detected(self) -> None:
+        node = self._old.detected_node
+        if node is None:
+            node = _segmentation_node(f"{self._base} lesions (as detected)", self._volume)
+            node.SetHideFromEditors(True)
+            node.SetAttribute(names.AS_DETECTED, "1")
+            node.GetDisplayNode().SetVisibility(False)
         # At once: a copy that nobody refers to is removed.
-        lesions.SetNodeReferenceID(names.DETECTED, detected.GetID())
-        self.nodes = replace(self.nodes, segmentation_node=lesions, detected_node=detected)
+        self.nodes.segmentation_node.SetNodeReferenceID(names.DETECTED, node.GetID())
+        self.nodes = replace(self.nodes, detected_node=node)
 
     def _tables_and_transform(self) -> None:
         old, found = self._old, self._found
