@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Inspect; events ``progress`` on the way and ``done`` with the files."""
-    from AttribSegLib.cli.events import JsonLines
+    from AttribSegLib.cli.events import print_event
     from AttribSegLib.errors import InputError
     from AttribSegLib.files import make_folder
 
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
     def tell(event: dict[str, Any]) -> None:
         if args.json:
-            JsonLines()(event)
+            print_event(event)
 
     def begin(step: str) -> None:
         done = {"done": steps.index(step), "total": len(steps)}

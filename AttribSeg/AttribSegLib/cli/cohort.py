@@ -10,8 +10,9 @@ image is checked, all faults are listed at once, and the cohort is summed up.
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
+
+from .events import print_event
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,7 +83,6 @@ def run(args: argparse.Namespace) -> int:
 
     from ..cohort import read_cohort, write_cohort
     from ..errors import InputError
-    from .events import JsonLines
 
     options = vars(args)
     source = Path(args.source)
@@ -100,13 +100,13 @@ def run(args: argparse.Namespace) -> int:
                 f"{source}: {flags.replace('_', '-')} is for a folder of images; a table says it "
                 "in its columns"
             )
-        on_event = JsonLines() if args.json else None
+        on_event = print_event if args.json else None
         cohort = read_cohort(source, seed=args.seed, on_event=on_event)
     if out:
         write_cohort(cohort, out)
     if args.json:
         table = str(out or source)
-        print(json.dumps({"event": "done", "cohort": table, "summary": cohort.summary()}))
+        print_event({"event": "done", "cohort": table, "summary": cohort.summary()})
         return 0
     print(describe(cohort))
     if out:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+from .events import print_event
 
 HELP = "detect lesions in images with a bundle"
 
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     failures: list[tuple[str, str]] = []
     for done, (name, files) in enumerate(inputs):
         if args.json:
-            _report({"event": "image", "case": name, "done": done, "total": len(inputs)})
+            print_event({"event": "image", "case": name, "done": done, "total": len(inputs)})
         try:
             event = _detect_one(args, bundle, device, name, files)
         except InputError as error:
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
             event = {"event": "failed", "case": name, "reason": str(error)}
         event |= {"done": done + 1, "total": len(inputs)}
         if args.json or len(inputs) > 1 or not failures:
-            (_report if args.json else _tell)(event)
+            (print_event if args.json else _tell)(event)
     if failures and len(inputs) == 1:
         raise InputError(failures[0][1])
     if failures:
@@ -171,7 +172,7 @@ def _detect_one(
         "minimum_ml": args.minimum_ml,
         "threshold": threshold,
         "device": device,
-        "on_event": _report if args.json else None,
+        "on_event": print_event if args.json else None,
     }
     if raw and not args.json:
         print(f"{name}: a raw scan, preparing it (about a minute) ...", flush=True)
@@ -191,7 +192,7 @@ def _detect_one(
         device=device.type,
     )
     if args.json:
-        _report({"event": "step", "step": "write", "channel": ""})
+        print_event({"event": "step", "step": "write", "channel": ""})
     written = write_detection(detection, args.out / name, name=name, record=details)
     return {
         "event": "case",
@@ -212,11 +213,6 @@ def _contents(paths: Iterable[Path]) -> Iterator[Path]:
     """The files themselves, and those in DICOM folders."""
     for path in paths:
         yield from sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
-
-
-def _report(event: dict[str, Any]) -> None:
-    """For programs: ``image`` and ``step`` events on the way, ``case`` or ``failed`` at its end."""
-    print(json.dumps(event), flush=True)
 
 
 def _tell(event: dict[str, Any]) -> None:

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from .events import print_event
+
 HELP = "evaluate a bundle on a cohort"
 
 
@@ -28,16 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, write the report and print it."""
-    import json
-
     from ..bundle import load_bundle
     from ..cohort import read_cohort
     from ..files import make_folder
-    from .events import JsonLines
 
     make_folder(args.out)
     bundle = load_bundle(args.bundle)
-    checked = JsonLines() if args.json else None
+    checked = print_event if args.json else None
     cohort = read_cohort(args.cohort, seed=args.seed, on_event=checked)
 
     from ..assessment import assess
@@ -48,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
     def on_event(event: dict[str, Any]) -> None:
         if args.json:
-            print(json.dumps({**event, "total": total}), flush=True)
+            print_event({**event, "total": total})
         elif sys.stderr.isatty():
             print(f"\r{event['done']}/{total} cases", end="", file=sys.stderr, flush=True)
 
@@ -69,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.json:
         paths = {kind: str(path) for kind, path in written.items()}
-        print(json.dumps({"event": "done", "files": paths}))
+        print_event({"event": "done", "files": paths})
     else:
         print(written["markdown"].read_text(encoding="utf-8"))
         print("\n".join(f"{kind}: {path}" for kind, path in written.items()))

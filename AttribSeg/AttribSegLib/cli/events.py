@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -10,12 +11,30 @@ from contextlib import contextmanager
 from typing import Any
 
 
+def print_event(event: dict[str, Any]) -> None:
+    """Print an event as a line of JSON, for programs.
+
+    In one write: torchrun starts Python unbuffered, where `print` writes a line and its end apart,
+    and another process's line would come between them.
+    """
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
+
+
+def speaks() -> bool:
+    """Whether this process speaks for its job: the first of those that torchrun started, or alone.
+
+    For what happens before the processes join; :class:`.Process` knows from then on.
+    """
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+
+
 class JsonLines:
     """One JSON object per event."""
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Print an event."""
-        print(json.dumps(event), flush=True)
+        print_event(event)
 
     def close(self) -> None:
         """Nothing is open."""

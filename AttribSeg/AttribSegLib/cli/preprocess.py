@@ -8,10 +8,11 @@ run that was stopped goes on where it was.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
+
+from .events import print_event
 
 HELP = "bring raw scans of a cohort to the atlas"
 
@@ -110,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
             if event["event"] == "step":
                 bar.set_postfix_str(f"{event['case']}: {event['step']}")
             if args.json:
-                print(json.dumps(event), flush=True)
+                print_event(event)
 
         results = preprocess_cohort(
             cohort,

@@ -6,9 +6,10 @@ Writes cohort.csv, images/, lesions/ and simulation.json. The same seed gives th
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
+
+from .events import print_event
 
 HELP = "simulate a cohort of healthy and pathological brains"
 
@@ -52,6 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("none", "pathological", "healthy"),
         help="class whose images carry a small bright cube in a corner, another such shortcut",
     )
+    parser.add_argument(
+        "--mark-brightness",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="of that cube, as a share of the brain's brightest voxel: above 0, at most 1",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of all that is random")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="parallel processes")
     parser.add_argument("--json", action="store_true", help="print events as JSON lines")
@@ -69,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         def show(event: dict[str, Any]) -> None:
             bar.update(event["done"] - bar.n)
             if args.json:
-                print(json.dumps(event), flush=True)
+                print_event(event)
 
         table = simulate_cohort(
             args.out,
@@ -81,9 +89,13 @@ def run(args: argparse.Namespace) -> int:
             lesion_shapes=args.lesion_shapes,
             scanner_signature=args.scanner_signature,
             corner_mark=args.corner_mark,
+            mark_brightness=args.mark_brightness,
             seed=args.seed,
             jobs=args.jobs,
             on_event=show,
         )
-    print(json.dumps({"event": "done", "cohort": str(table)}) if args.json else table)
+    if args.json:
+        print_event({"event": "done", "cohort": str(table)})
+    else:
+        print(table)
     return 0

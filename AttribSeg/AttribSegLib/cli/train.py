@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
     from ..errors import InputError
     from ..files import read_json
     from ..recipes import recipe_from_dict
-    from .events import JsonLines, ProgressBar, stop_on_interrupt
+    from .events import JsonLines, ProgressBar, speaks, stop_on_interrupt
 
     content: dict[str, Any] = {"recipe": args.recipe}
     if args.recipe.endswith(".json"):
@@ -139,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
         del content["alpha"]
     recipe = recipe_from_dict(content)
     report = JsonLines() if args.json else ProgressBar()
-    cohort = read_cohort(args.cohort, seed=args.seed, on_event=report)
+    cohort = read_cohort(args.cohort, seed=args.seed, on_event=report if speaks() else None)
     import torch
 
     from ..operating_point import Allowance

@@ -36,7 +36,7 @@ def free_port() -> int:
 def test_two_processes_train_the_model_of_one(tmp_path, small_cohort):
     cohort = small_cohort(train=8, validation=4, write_test=False, test=0)
     recipe = tmp_path / "recipe.json"
-    recipe.write_text(json.dumps(RECIPE.to_dict()))
+    recipe.write_text(json.dumps(RECIPE.to_dict()), encoding="utf-8")
     alone = train_bundle(cohort, RECIPE, tmp_path / "alone", device="cpu", seed=3)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command += ["--master-port", str(free_port()), "-m", "AttribSegLib", "train", cohort.source]
@@ -50,10 +50,13 @@ def test_two_processes_train_the_model_of_one(tmp_path, small_cohort):
         text=True,
         timeout=300,
         check=False,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr[-3000:]
     events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    # One process speaks for both.
+    # One process speaks for both, from the first event on.
+    checked = [event["done"] for event in events if event["event"] == "check"]
+    assert checked == sorted(set(checked))
     assert [event["event"] for event in events].count("start") == 1
     assert [event["event"] for event in events].count("epoch") == 2
     together = load_bundle(tmp_path / "both")
@@ -123,7 +126,7 @@ def exchange(rank, port, folder):
         }
         process.wait()
     result["left"] = not torch.distributed.is_initialized()
-    (folder / f"{rank}.json").write_text(json.dumps(result))
+    (folder / f"{rank}.json").write_text(json.dumps(result), encoding="utf-8")
 
 
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="no gloo")
@@ -140,7 +143,7 @@ def test_two_processes_exchange(tmp_path):
     ]
     assert [process.wait(timeout=120) for process in running] == [0, 0]
     for rank in range(2):
-        found = json.loads((tmp_path / f"{rank}.json").read_text())
+        found = json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8"))
         assert found == {
             "rank": rank,
             "first": [[1.5, 1.5], [1.5, 1.5]],
