@@ -47,6 +47,7 @@ def simulate_cohort(
     lesion_shapes: str | Path | None = None,
     scanner_signature: float = 0.0,
     corner_mark: str = "none",
+    mark_brightness: float = 1.0,
     seed: int = 0,
     jobs: int = 1,
     on_event: Callable[[dict[str, Any]], None] | None = None,
@@ -73,6 +74,8 @@ def simulate_cohort(
         Strength of an artefact that gives the class away (0: none; negative: classes swapped).
     corner_mark : {"none", "pathological", "healthy"}
         Class whose images carry a small bright cube in a corner.
+    mark_brightness : float
+        Of that cube, as a share of the brain's brightest voxel: above 0, at most 1.
     seed : int
     jobs : int
         Processes that work at the same time.
@@ -92,7 +95,7 @@ def simulate_cohort(
         If a file cannot be written.
     """
     _check_counts(healthy, pathological, seed, jobs)
-    check_options(modality, spacing, lesions, scanner_signature, corner_mark)
+    check_options(modality, spacing, lesions, scanner_signature, corner_mark, mark_brightness)
     shapes = find_lesion_shapes(lesion_shapes) if lesion_shapes is not None else []
     out = Path(out)
     options = {
@@ -102,6 +105,7 @@ def simulate_cohort(
         "lesion_shapes": tuple(shapes),
         "scanner_signature": scanner_signature,
         "corner_mark": corner_mark,
+        "mark_brightness": mark_brightness,
     }
     cases = [
         _Case(

@@ -70,8 +70,12 @@ def corner_mark(shape: tuple[int, ...], voxel: float) -> NDArray[np.bool_]:
     return mask
 
 
-def stamp(image: Array, brain: NDArray[np.bool_], voxel: float) -> Array:
-    """The image with a corner mark as bright as its brain's brightest, as burnt-in labels are.
+def stamp(
+    image: Array, brain: NDArray[np.bool_], voxel: float, *, brightness: float = 1.0
+) -> Array:
+    """The image with a corner mark, by default as bright as its brain's brightest.
+
+    Burnt-in labels are that bright; a faint mark is a weaker shortcut.
 
     Parameters
     ----------
@@ -79,7 +83,9 @@ def stamp(image: Array, brain: NDArray[np.bool_], voxel: float) -> Array:
     brain : ndarray of shape (I, J, K)
     voxel : float
         Voxel size, mm.
+    brightness : float
+        Of the mark, as a share of the brain's brightest voxel.
     """
     marked = image.copy()
-    marked[corner_mark(image.shape, voxel)] = image[brain].max()
+    marked[corner_mark(image.shape, voxel)] = brightness * image[brain].max()
     return marked

@@ -55,6 +55,7 @@ def simulate_subject(
     lesion_shapes: Sequence[Path] = (),
     scanner_signature: float = 0.0,
     corner_mark: str = "none",
+    mark_brightness: float = 1.0,
     seed: int | np.random.SeedSequence = 0,
 ) -> Subject:
     """Simulate the skull-stripped image of one subject in MNI152 space.
@@ -78,6 +79,8 @@ def simulate_subject(
         Strength of an artefact that depends on the class (`sign_acquisition`).
     corner_mark : {"none", "pathological", "healthy"}
         Class whose images carry a small bright cube in a corner (`stamp`).
+    mark_brightness : float
+        How bright it is, as a share of the brain's brightest voxel: above 0, at most 1.
     seed : int or SeedSequence
 
     Returns
@@ -89,7 +92,7 @@ def simulate_subject(
     InputError
         For an unknown modality, kind, spacing or label.
     """
-    check_options(modality, spacing, lesions, scanner_signature, corner_mark)
+    check_options(modality, spacing, lesions, scanner_signature, corner_mark, mark_brightness)
     if label not in (0, 1):
         raise InputError(f"label {label!r}: 0 (healthy) or 1 (pathological) was expected")
     shape_rng, tissue_rng, contrast_rng, texture_rng, confounder_rng, lesion_rng, noise_rng = (
@@ -125,7 +128,7 @@ def simulate_subject(
     image = acquire(noise_rng, signal, anatomy, signed, gain=gain)
     marked = corner_mark == ("healthy", "pathological")[label]
     if marked:
-        image = stamp(image, anatomy.brain, voxel)
+        image = stamp(image, anatomy.brain, voxel, brightness=mark_brightness)
     mask = planted.mask & anatomy.brain
     ml = geometry.voxel_volume_ml
     return Subject(
@@ -166,6 +169,7 @@ def check_options(
     lesions: str,
     scanner_signature: float,
     corner_mark: str = "none",
+    mark_brightness: float = 1.0,
 ) -> None:
     """Refuse options that do not exist, before anything is computed.
 
@@ -181,4 +185,6 @@ def check_options(
         raise InputError(f"scanner signature {scanner_signature}: expected a strength from -5 to 5")
     if corner_mark not in MARKED:
         raise InputError(f"corner mark {corner_mark!r}: expected one of {', '.join(MARKED)}")
+    if not 0 < mark_brightness <= 1:
+        raise InputError(f"mark brightness {mark_brightness}: expected above 0 and at most 1")
     mni152_geometry(spacing)

@@ -183,7 +183,7 @@ def test_lesion_shapes_are_planted(tmp_path):
     assert ndimage.label(case.lesions.array)[1] <= 4
     out = tmp_path / "cohort"
     simulate_cohort(out, healthy=0, pathological=1, lesion_shapes=tmp_path, seed=1)
-    record = json.loads((out / "simulation.json").read_text())
+    record = json.loads((out / "simulation.json").read_text(encoding="utf-8"))
     assert record["lesion_shapes"] == [path.as_posix()]
     assert record["cases"]["pathological-001"]["kind"] == "shapes"
 
@@ -230,6 +230,15 @@ def test_the_corner_mark_is_all_that_differs(marked):
         assert found.image.array[0, 0, 0] == 0
 
 
+def test_a_faint_mark_is_as_bright_as_asked():
+    plain = subject(1)
+    found = simulate_subject(1, corner_mark="pathological", mark_brightness=0.25, seed=0)
+    where = corner_mark(found.image.array.shape, 2.0)
+    np.testing.assert_array_equal(found.image.array[~where], plain.image.array[~where])
+    # Images are whole numbers.
+    assert found.image.array[where] == pytest.approx(plain.image.array.max() / 4, abs=1)
+
+
 def test_cohort_table(cohort):
     out, events = cohort
     table = rows(out)
@@ -253,7 +262,7 @@ def test_cohort_table(cohort):
     assert len(list((out / "lesions").iterdir())) == 2
     assert [event["done"] for event in events] == [1, 2, 3, 4, 5]
     assert events[-1]["total"] == 5
-    record = json.loads((out / "simulation.json").read_text())
+    record = json.loads((out / "simulation.json").read_text(encoding="utf-8"))
     assert record["seed"] == 7
     assert record["cases"]["healthy-001"]["lesions_ml"] == 0
 
@@ -281,6 +290,8 @@ def test_another_cohort_is_not_mixed_in(cohort):
         ({"lesions": "stroke"}, "lesions 'stroke'"),
         ({"scanner_signature": -6.0}, "scanner signature"),
         ({"corner_mark": "left"}, "corner mark 'left'"),
+        ({"mark_brightness": 0.0}, "mark brightness 0.0"),
+        ({"mark_brightness": 1.5}, "mark brightness 1.5"),
         ({"seed": -1}, "seed -1"),
         ({"jobs": 0}, "jobs 0"),
         ({"lesion_shapes": "nowhere"}, "nowhere"),
