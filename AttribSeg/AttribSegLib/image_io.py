@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import locale
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -274,7 +276,7 @@ def _write_dicom_series(image: Image, folder: Path) -> None:
         common |= {"0028|0100": "16", "0028|0101": "16", "0028|0102": "15", "0028|0103": "1"}
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary, _locale_kept():
         if rescaled:
             _allow_rescaled_mr(temporary)
         for k in range(image.geometry.size[2]):
@@ -287,6 +289,19 @@ def _write_dicom_series(image: Image, folder: Path) -> None:
             piece.SetMetaData("0008|0018", f"{uid}.3.{k + 1}")
             writer.SetFileName(str(temporary / f"{k:04d}.dcm"))
             writer.Execute(piece)
+
+
+@contextmanager
+def _locale_kept() -> Iterator[None]:
+    """Undo what GDCM does to the process: writing DICOM sets its locale to "C".
+
+    All text that others write without naming an encoding would then be ASCII.
+    """
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
 
 
 def _allow_rescaled_mr(folder: Path) -> None:

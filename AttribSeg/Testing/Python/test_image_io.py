@@ -87,6 +87,31 @@ def test_dicom_holds_any_range(tmp_path, values):
     np.testing.assert_allclose(result.array, values, atol=np.ptp(values * 1.0) / 120000)
 
 
+KEEPS_LOCALE = """
+import locale, sys
+import numpy as np
+from AttribSegLib.image import Geometry, Image
+from AttribSegLib.image_io import write_image
+
+try:
+    before = locale.setlocale(locale.LC_ALL, "C.UTF-8")
+except locale.Error:
+    sys.exit("no such locale")
+array = np.arange(24.0).reshape(2, 3, 4) + float(sys.argv[1])
+write_image(Image(array, Geometry((2, 3, 4))), sys.argv[2])
+print(locale.setlocale(locale.LC_ALL) == before)
+"""
+
+
+@pytest.mark.parametrize("offset", ["0", "0.25"])
+def test_writing_dicom_keeps_the_locale(tmp_path, offset):
+    command = [sys.executable, "-c", KEEPS_LOCALE, offset, str(tmp_path / "dicom")]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+    if "no such locale" in done.stderr:
+        pytest.skip("this system has no locale C.UTF-8")
+    assert done.stdout.split() == ["True"], done.stderr
+
+
 def test_first_dicom_of_a_process_has_positions(tmp_path):
     """GDCM writes other files before it has read one than after."""
     code = (
@@ -153,7 +178,7 @@ def test_damaged_inside(tmp_path, suffix):
 
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.nrrd", "a.mha"])
 def test_not_an_image(tmp_path, name):
-    (tmp_path / name).write_text("hello, this is no image")
+    (tmp_path / name).write_text("hello, this is no image", encoding="utf-8")
     with pytest.raises(InputError, match="cannot be read"):
         read_image(tmp_path / name)
 
@@ -304,7 +329,7 @@ def test_dicom_needs_a_known_spacing(tmp_path):
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.nrrd", "a.mha", "series"])
 def test_unwritable_folder(tmp_path, name, monkeypatch):
     """A writer that is refused by the system; nothing is left behind."""
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(OutputError):
         write_image(volume(), tmp_path / "file" / name)
     folder = tmp_path / "locked"
