@@ -42,7 +42,11 @@ def unsup(attribution: torch.Tensor, brain: torch.Tensor | None = None) -> torch
 
 
 def sup(
-    attribution: torch.Tensor, lesions: torch.Tensor, brain: torch.Tensor | None = None
+    attribution: torch.Tensor,
+    lesions: torch.Tensor,
+    brain: torch.Tensor | None = None,
+    *,
+    balanced: bool = False,
 ) -> torch.Tensor:
     r"""Voxels of a lesion mask should argue for "pathological", all others for "healthy" (eq. 5.8).
 
@@ -59,6 +63,10 @@ def sup(
         m(x), for all channels.
     brain : Tensor of shape (B, 1, I, J[, K]), optional
         Average over these voxels only.
+    balanced : bool
+        Lesions and the rest of an image that has lesions count one half each, and every image
+        alike [ours]. Lesions have few voxels: in the plain mean "healthy everywhere" costs next to
+        nothing.
 
     Returns
     -------
@@ -72,7 +80,16 @@ def sup(
     """
     target = lesions.to(attribution.dtype).expand_as(attribution)
     values = functional.binary_cross_entropy_with_logits(attribution, target, reduction="none")
-    return _mean(values, brain)
+    if not balanced:
+        return _mean(values, brain)
+    counted = torch.ones_like(lesions) if brain is None else brain
+    sums, kinds = values.new_zeros(len(values)), values.new_zeros(len(values))
+    for kind in (lesions & counted, ~lesions & counted):
+        inside = kind.to(values.dtype).expand_as(values).flatten(1)
+        sizes = inside.sum(1)
+        sums = sums + (values.flatten(1) * inside).sum(1) / sizes.clamp(min=1.0)
+        kinds = kinds + (sizes > 0).to(values.dtype)
+    return (sums / kinds.clamp(min=1.0)).mean()
 
 
 def total_variation(attribution: torch.Tensor, brain: torch.Tensor | None = None) -> torch.Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
+from .input_check import require_input
 from .twice import use_twice_layers
 
 
@@ -36,11 +37,7 @@ class Classifier(nn.Module):
         InputError
             If the input does not fit, or the body gives more than one number per image.
         """
-        if x.ndim != self.dimensions + 2 or x.shape[1] != self.in_channels:
-            raise InputError(
-                f"input of shape {tuple(x.shape)}: (B, {self.in_channels}, ...) with "
-                f"{self.dimensions} spatial axes was expected"
-            )
+        require_input(x, dimensions=self.dimensions, in_channels=self.in_channels)
         logits = self.body(x)
         if logits.numel() != len(x):
             raise InputError(

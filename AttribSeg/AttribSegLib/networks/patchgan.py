@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
+from .input_check import require_input
 from .twice import Conv2d, Conv3d, InstanceNorm
 
 _ACTIVATIONS = ("leaky_relu", "relu", "elu", "softplus")
@@ -131,16 +132,12 @@ class PatchGAN(nn.Module):
         -------
         Tensor of shape (B, 1, i, j[, k])
         """
-        if x.ndim != self.dimensions + 2 or x.shape[1] != self.in_channels:
-            raise InputError(
-                f"input of shape {tuple(x.shape)}: (B, {self.in_channels}, ...) with "
-                f"{self.dimensions} spatial axes was expected"
-            )
-        if min(x.shape[2:]) < self.minimum_size:
-            raise InputError(
-                f"input of {tuple(x.shape[2:])} voxels: at least {self.minimum_size} along every "
-                "axis are needed"
-            )
+        require_input(
+            x,
+            dimensions=self.dimensions,
+            in_channels=self.in_channels,
+            minimum_size=self.minimum_size,
+        )
         return self.layers(x)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -125,6 +125,11 @@ class Recipe(Protocol):
         ...
 
     @property
+    def least_masked(self) -> float:
+        """Share of the pathological images of every batch that have such a mask, at least."""
+        ...
+
+    @property
     def reductions(self) -> tuple[str, ...]:
         """Ways to make one map of the channels' maps; see :func:`.reduce_channels`.
 
@@ -247,7 +252,7 @@ def _registered(name: Any) -> Any:
     from importlib.metadata import entry_points
 
     # They enter themselves in the register.
-    from . import anogan, attribution, autoencoder, silva_rodriguez  # noqa: F401
+    from . import anogan, attribution, autoencoder, silva_rodriguez, supervised  # noqa: F401
 
     offered = {point.name: point for point in entry_points(group=ENTRY_POINTS)} | _OFFERED
     if isinstance(name, str) and name in offered and name not in REGISTER:

@@ -64,6 +64,11 @@ class AttributionRecipe(TrainingOptions):
         Weight of the total variation in "unsup_tv".
     masks : int or None
         "sup" uses the lesion masks of at most so many patients; of all that have one when None.
+    masked_share : float
+        Share of the pathological images of every batch whose masks "sup" uses, at least: a few
+        corrected cases are then seen in every step [ours]. 0 takes cases as they come.
+    balanced : bool
+        "sup" weighs lesions and the rest of a masked image alike; see :func:`.sup` [ours].
     explanation : str
         How maps are read from the trained network; see :func:`AttribSegLib.attribution.explain`.
     alpha : float
@@ -96,6 +101,8 @@ class AttributionRecipe(TrainingOptions):
     zero_probability: float = ZERO_PROBABILITY
     tv_weight: float = 1.0
     masks: int | None = None
+    masked_share: float = 0.0
+    balanced: bool = False
     explanation: str = "gradient"
     alpha: float = 0.05
     alpha_delay: float = 0.0
@@ -124,7 +131,9 @@ class AttributionRecipe(TrainingOptions):
         if self.masks is not None:
             self._require_number("masks", least=1)
             self._require_whole("masks")
-        for name in ("alpha_delay", "alpha_warmup", "zero_probability"):
+        if not isinstance(self.balanced, bool):
+            raise InputError(f"balanced {self.balanced!r}: true or false was expected")
+        for name in ("alpha_delay", "alpha_warmup", "zero_probability", "masked_share"):
             self._require_number(name)
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} {getattr(self, name)}: a share of 0 to 1 was expected")
@@ -146,6 +155,11 @@ class AttributionRecipe(TrainingOptions):
     def masked_patients(self) -> int | None:
         """Number of patients whose lesion masks are used in training; None for all."""
         return self.masks if self.constraint == "sup" else 0
+
+    @property
+    def least_masked(self) -> float:
+        """Share of the pathological images of every batch that have such a mask, at least."""
+        return self.masked_share if self.constraint == "sup" else 0.0
 
     def alpha_at(self, progress: float) -> float:
         """Weight of the constraint at a share of all steps."""
@@ -280,7 +294,8 @@ class AttributionRecipe(TrainingOptions):
             brain = torch.cat([batch.healthy_brain, batch.pathological_brain])[chosen]
         if self.constraint == "sup":
             nothing = torch.zeros_like(batch.healthy_brain)
-            return sup(maps, torch.cat([nothing, batch.lesions])[chosen], brain)
+            lesions = torch.cat([nothing, batch.lesions])[chosen]
+            return sup(maps, lesions, brain, balanced=self.balanced)
         if self.constraint == "erion":
             return total_variation(maps, brain)
         if self.constraint == "ross":

@@ -172,6 +172,11 @@ class TrainingOptions:
         return 0
 
     @property
+    def least_masked(self) -> float:
+        """Share of the pathological images of every batch that have such a mask, at least."""
+        return 0.0
+
+    @property
     def reductions(self) -> tuple[str, ...]:
         """Maps of single input channels add up."""
         return (SUM,)

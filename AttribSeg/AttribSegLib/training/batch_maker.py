@@ -36,7 +36,6 @@ class BatchMaker:
     recipe : Recipe
     training : sequence of PreparedCase
         On one grid.
-    batches : BalancedBatches
     seed : int
     process : Process
         This process among its peers.
@@ -51,12 +50,11 @@ class BatchMaker:
         self,
         recipe: Recipe,
         training: Sequence[PreparedCase],
-        batches: BalancedBatches,
         *,
         seed: int,
         process: Process,
     ) -> None:
-        self.recipe, self.training, self.batches = recipe, training, batches
+        self.recipe, self.training = recipe, training
         self.seed, self.process = seed, process
         geometry = training[0].geometry
         self.dimensions = 3 if training[0].case.slice is None else 2
@@ -68,6 +66,15 @@ class BatchMaker:
         )
         #: Pathological cases whose lesion masks are used.
         self.masked = _with_usable_masks(training, recipe.masked_patients, seed)
+        self.batches = BalancedBatches(
+            [case.case.label for case in training],
+            recipe.batch_size,
+            seed=seed,
+            rank=process.rank,
+            world=process.world,
+            preferred=self.masked,
+            share=recipe.least_masked,
+        )
 
     def __call__(self, epoch: int, step: int, plan: tuple[list[int], list[int]]) -> Batch:
         """The batch of a step.

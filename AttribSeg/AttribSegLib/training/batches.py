@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -23,6 +24,13 @@ class BalancedBatches:
     seed : int
     rank, world : int
         This process and their number; each takes its share of every half batch.
+    preferred : collection of int
+        Pathological cases that shall have at least a share of the pathological half of every
+        batch, however few they are: those whose lesion masks are learned from.
+    share : float
+        That share, 0 to 1, rounded up to whole images. At 1 the other pathological cases are left
+        out, and batches are those of a table without them. Where the preferred cases have the
+        share anyway, nothing changes.
 
     Raises
     ------
@@ -31,7 +39,15 @@ class BalancedBatches:
     """
 
     def __init__(
-        self, labels: Sequence[int], batch_size: int, *, seed: int, rank: int = 0, world: int = 1
+        self,
+        labels: Sequence[int],
+        batch_size: int,
+        *,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        preferred: Collection[int] = (),
+        share: float = 0.0,
     ) -> None:
         self._members = [np.flatnonzero(np.asarray(labels) == label) for label in (0, 1)]
         if min(len(members) for members in self._members) == 0:
@@ -44,6 +60,12 @@ class BalancedBatches:
         if seed < 0:
             raise InputError(f"seed {seed}: a number of at least 0 was expected")
         self.half = batch_size // 2
+        #: Preferred cases, and how many of every half batch come from them.
+        self._preferred, self._places = np.array(sorted(preferred), dtype=int), 0
+        if len(preferred) and len(preferred) < share * len(self._members[1]):
+            self._places = math.ceil(share * self.half)
+        if self._places == self.half:
+            self._members[1], self._places = self._preferred, 0
         self.seed, self.rank, self.world = seed, rank, world
         self.steps = -(-max(len(members) for members in self._members) // self.half)
 
@@ -58,5 +80,20 @@ class BalancedBatches:
     def _order(self, epoch: int, label: int) -> np.ndarray:
         rng = np.random.default_rng([self.seed, epoch, label])
         members = self._members[label]
-        repeats = -(-self.steps * self.half // len(members))
-        return np.concatenate([rng.permutation(members) for _ in range(repeats)])
+        if label == 0 or not self._places:
+            return _repeated(members, self.steps * self.half, rng)
+        others = np.setdiff1d(members, self._preferred)
+        parts = [
+            _repeated(cases, self.steps * count, rng).reshape(self.steps, count)
+            for cases, count in (
+                (self._preferred, self._places),
+                (others, self.half - self._places),
+            )
+        ]
+        return np.concatenate(parts, axis=1).ravel()
+
+
+def _repeated(cases: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """So many cases: all of them in one random order after the other."""
+    orders = [rng.permutation(cases) for _ in range(-(-count // len(cases)))]
+    return np.concatenate(orders)[:count]

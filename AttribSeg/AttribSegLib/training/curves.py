@@ -33,7 +33,8 @@ def draw_curves(history: Sequence[dict[str, Any]], path: str | Path, best_epoch:
     # The first key of a panel is what it is about.
     panels = [(title, keys) for title, keys in panels if next(iter(keys)) in history[-1]]
     figure = Figure(figsize=(4.4 * len(panels), 3.4), layout="constrained")
-    for axis, (title, keys) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, (title, keys) in zip(axes, panels, strict=True):
         for key, label in keys.items():
             if key in history[-1]:
                 values = [record.get(key, float("nan")) for record in history]

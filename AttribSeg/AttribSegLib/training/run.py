@@ -292,6 +292,12 @@ def _describe(cohort: Cohort, trainer: Trainer) -> str:
     kind = "axial slices" if trainer.dimensions == 2 else "volumes"
     counts = cohort.summary()["splits"]["train"]
     drawn = len(trainer.make_batch.masked)
+    if trainer.recipe.least_masked == 1:  # the others were not shown to it
+        return (
+            f"Network that segments lesions of {', '.join(cohort.channels)} {kind}, trained on "
+            f"{counts['healthy']} healthy ones and on the lesion masks of {drawn} of "
+            f"{counts['pathological']} pathological ones."
+        )
     masks = f"and the lesion masks of {drawn} of them" if drawn else "only"
     return (
         f"Healthy/pathological classifier of {', '.join(cohort.channels)} {kind}, trained on "

@@ -23,7 +23,6 @@ from ..networks.twice import weight_gradients_only
 from ..optimisers import make_optimiser
 from ..recipes import Batch, Recipe
 from .batch_maker import BatchMaker, case_tensor, mask_tensor
-from .batches import BalancedBatches
 from .checkpoint import (
     load_tensors,
     load_weights,
@@ -92,16 +91,8 @@ class Trainer:
         self.should_stop = should_stop or (lambda: False)
         first = training[0]
         self.dimensions = 3 if first.case.slice is None else 2
-        self.batches = BalancedBatches(
-            [case.case.label for case in training],
-            recipe.batch_size,
-            seed=seed,
-            rank=self.process.rank,
-            world=self.process.world,
-        )
-        self.make_batch = BatchMaker(
-            recipe, training, self.batches, seed=seed, process=self.process
-        )
+        self.make_batch = BatchMaker(recipe, training, seed=seed, process=self.process)
+        self.batches = self.make_batch.batches
         torch.manual_seed(seed)
         self.network = recipe.build(
             in_channels=first.array.shape[0],

@@ -1,3 +1,4 @@
+import math
 from collections import Counter
 
 import pytest
@@ -80,3 +81,49 @@ def test_a_batch_that_cannot_be_shared_is_refused(size, world):
 def test_a_negative_seed_is_refused():
     with pytest.raises(InputError, match="seed -1"):
         BalancedBatches([0, 1], 2, seed=-1)
+
+
+@quick
+@given(LABELS, st.integers(1, 6), st.floats(0, 1), st.data())
+def test_preferred_cases_have_their_share_of_every_batch(labels, half, share, data):
+    pathological = [i for i, label in enumerate(labels) if label]
+    preferred = set(data.draw(st.lists(st.sampled_from(pathological), min_size=1)))
+    batches = BalancedBatches(labels, 2 * half, seed=3, preferred=preferred, share=share)
+    plain = BalancedBatches(labels, 2 * half, seed=3)
+    steps = list(batches.epoch(2))
+    if len(preferred) >= share * len(pathological):
+        assert steps == list(plain.epoch(2))
+        return
+    places = math.ceil(share * half)
+    counts = Counter()
+    for healthy, chosen in steps:
+        assert len(healthy) == len(chosen) == half
+        assert sum(case in preferred for case in chosen) == places
+        counts.update(chosen)
+    # Cases of a kind come equally often.
+    for kind in (preferred, set(pathological) - preferred if places < half else set()):
+        seen = [counts[case] for case in kind]
+        assert not seen or max(seen) - min(seen) <= 1
+
+
+def test_all_preferred_is_a_table_without_the_others():
+    labels = [0, 1, 1, 0, 1, 1, 0, 1, 1]
+    preferred = [2, 4, 7]
+    kept = [0, 2, 3, 4, 6, 7]
+    whole = BalancedBatches(labels, 4, seed=5, preferred=preferred, share=1.0)
+    without = BalancedBatches([labels[i] for i in kept], 4, seed=5)
+    assert whole.steps == without.steps
+    for epoch in (1, 2):
+        translated = [tuple([kept[i] for i in h] for h in step) for step in without.epoch(epoch)]
+        assert list(whole.epoch(epoch)) == translated
+
+
+def test_ranks_share_the_preferred_cases():
+    labels = [0] * 12 + [1] * 12
+    options = {"seed": 1, "preferred": [12, 13], "share": 0.5}
+    alone = list(BalancedBatches(labels, 8, **options).epoch(1))
+    for rank in range(2):
+        mine = BalancedBatches(labels, 8, rank=rank, world=2, **options).epoch(1)
+        for (_, chosen), (_, everything) in zip(mine, alone, strict=True):
+            assert chosen == everything[rank::2]
+            assert sum(case in (12, 13) for case in chosen) == 1

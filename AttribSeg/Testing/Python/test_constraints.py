@@ -138,6 +138,46 @@ def test_sup_wants_lesions_up_and_the_rest_down():
     assert float(sup(-far, lesions)) == pytest.approx(1e4)
 
 
+def test_balanced_sup_by_hand():
+    maps = torch.tensor([[[[0.0, 1.0, -1.0, 2.0]]], [[[1.0, 1.0, 1.0, 3.0]]]], dtype=torch.float64)
+    lesions = torch.tensor([[[[True, False, False, False]]], [[[False] * 4]]])
+
+    def penalty(value, sign):
+        return math.log(1 + math.exp(sign * value))
+
+    rest = sum(penalty(a, 1) for a in (1.0, -1.0, 2.0)) / 3
+    healthy = sum(penalty(a, 1) for a in (1.0, 1.0, 1.0, 3.0)) / 4
+    by_hand = ((penalty(0.0, -1) + rest) / 2 + healthy) / 2
+    assert float(sup(maps, lesions, balanced=True)) == pytest.approx(by_hand, rel=1e-12)
+    # Only the brain counts: of the first image the lesion and one other voxel, nothing of the next.
+    brain = torch.tensor([[[[True, True, False, False]]], [[[False] * 4]]])
+    by_hand = (penalty(0.0, -1) + penalty(1.0, 1)) / 2 / 2
+    found = sup(maps, lesions, brain, balanced=True)
+    assert float(found) == pytest.approx(by_hand, rel=1e-12)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_balanced_sup_has_derivatives_and_without_lesions_is_unsup(rng, masked):
+    maps = torch.from_numpy(rng.normal(size=(2, 2, 3, 4))).requires_grad_()
+    lesions = torch.from_numpy(rng.random((2, 1, 3, 4)) < 0.2)
+    brain = torch.from_numpy(rng.random((2, 1, 3, 4)) < 0.7) if masked else None
+    if brain is not None:
+        brain[1] = False  # an image of which nothing counts
+    assert torch.autograd.gradcheck(lambda a: sup(a, lesions, brain, balanced=True), (maps,))
+    nothing = torch.zeros_like(lesions)
+    if brain is None:
+        torch.testing.assert_close(sup(maps, nothing, balanced=True), unsup(maps))
+
+
+def test_balanced_sup_does_not_forgive_healthy_everywhere(rng):
+    maps = torch.full((1, 1, 20, 20), -4.0)
+    lesions = torch.zeros(1, 1, 20, 20, dtype=torch.bool)
+    lesions[..., :2, :2] = True
+    right = torch.where(lesions, 4.0, -4.0)
+    assert float(sup(maps, lesions)) < 0.1 * float(sup(maps, lesions, balanced=True))
+    assert float(sup(right, lesions, balanced=True)) < 0.02
+
+
 def test_total_variation_by_hand():
     flat = torch.tensor([[1.0, 4.0, 2.0], [0.0, 4.0, 7.0]], dtype=torch.float64)
     along_i, along_j = 1 + 0 + 5, 3 + 2 + 4 + 3

@@ -38,12 +38,10 @@ def test_the_loss_of_a_corrected_case_is_that_of_eq_5_8(corrected_table):
     from AttribSegLib.recipes.attribution import AttributionRecipe
     from AttribSegLib.training.augmentation import NO_AUGMENTATION
     from AttribSegLib.training.batch_maker import BatchMaker
-    from AttribSegLib.training.batches import BalancedBatches
     from AttribSegLib.training.distributed import Process
 
     path, name, mask = corrected_table
     cases = load_cases(read_cohort(path).in_split("train"))
-    labels = [case.case.label for case in cases]
     losses = {}
     for constraint in ("sup", "unsup"):
         recipe = AttributionRecipe(
@@ -55,9 +53,8 @@ def test_the_loss_of_a_corrected_case_is_that_of_eq_5_8(corrected_table):
             epochs=1,
             augmentation=NO_AUGMENTATION,
         )
-        batches = BalancedBatches(labels, 6, seed=0)
-        maker = BatchMaker(recipe, cases, batches, seed=0, process=Process())
-        plan = next(iter(batches.epoch(1)))
+        maker = BatchMaker(recipe, cases, seed=0, process=Process())
+        plan = next(iter(maker.batches.epoch(1)))
         batch = maker(1, 0, plan)
         used = [cases[index].case.case for index in sorted(maker.masked)]
         assert used == ([name] if constraint == "sup" else [])

@@ -295,12 +295,17 @@ def installed(tmp_path, monkeypatch):
         "        super().__init__()\n"
         "        self.layer = nn.Conv2d(in_channels, 1, 3)\n\n"
         "    def forward(self, x):\n"
-        "        return self.layer(x).flatten(1).mean(1)\n"
+        "        return self.layer(x).flatten(1).mean(1)\n",
+        encoding="utf-8",
     )
-    (tmp_path / "attribseg_trap.py").write_text("raise RuntimeError('imported')\n")
+    (tmp_path / "attribseg_trap.py").write_text(
+        "raise RuntimeError('imported')\n", encoding="utf-8"
+    )
     folder = tmp_path / "attribseg_guest-1.0.dist-info"
     folder.mkdir()
-    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: attribseg-guest\nVersion: 1.0\n")
+    (folder / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: attribseg-guest\nVersion: 1.0\n", encoding="utf-8"
+    )
     (folder / "entry_points.txt").write_text(
         "[attribseg.networks]\n"
         "guest = attribseg_guest:Guest\n"
@@ -309,7 +314,8 @@ def installed(tmp_path, monkeypatch):
         "missing = attribseg_no_such_module:Missing\n"
         "patchgan = attribseg_trap:Trap\n\n"
         "[attribseg.other]\n"
-        "elsewhere = attribseg_guest:Guest\n"
+        "elsewhere = attribseg_guest:Guest\n",
+        encoding="utf-8",
     )
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path

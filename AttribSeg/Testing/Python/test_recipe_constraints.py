@@ -8,7 +8,8 @@ import torch
 from AttribSegLib.attribution import LOSS_ATTRIBUTIONS
 from AttribSegLib.attribution.expected_gradients import expected_gradients
 from AttribSegLib.attribution.gradient import gradient
-from AttribSegLib.constraints import CONSTRAINTS, UNSUP_AT_ZERO
+from AttribSegLib.constraints import CONSTRAINTS, UNSUP_AT_ZERO, scale_attribution
+from AttribSegLib.errors import InputError
 from AttribSegLib.networks.twice import plain_layers
 from AttribSegLib.recipes import Batch
 from AttribSegLib.recipes.attribution import AttributionRecipe
@@ -373,4 +374,33 @@ def test_masks_and_references_are_asked_for_only_where_they_serve():
         drawn = attribution in ("expected_gradients", "integrated_expected_gradients")
         assert recipe.needs_references == (drawn and constraint != "none")
         assert recipe.masked_patients == (3 if constraint == "sup" else 0)
+        shared = recipe.varied(masked_share=0.4)
+        assert shared.least_masked == (0.4 if constraint == "sup" else 0.0)
     assert recipe_of("sup", "gradient").masked_patients is None
+    for name, value in (("masked_share", 1.5), ("masked_share", "half"), ("balanced", 1)):
+        with pytest.raises(InputError, match=name):
+            recipe_of("sup", "gradient", **{name: value})
+
+
+@pytest.mark.parametrize("region", ["image", "brain"])
+def test_balanced_is_the_constraint_that_weighs_lesions_and_the_rest_alike(region):
+    recipe = recipe_of("sup", "gradient", balanced=True, constraint_region=region)
+    network, batch = problem(recipe, double=True)
+    images, lesions, brains = chosen_of("sup", batch)
+    maps = scale_attribution(maps_of(recipe, network, batch, images), recipe.alpha_scale)
+    rows = []
+    for each, lesion, brain in zip(maps, lesions, brains, strict=True):
+        counted = brain if region == "brain" else torch.ones_like(brain)
+        kinds = [(1.0, lesion & counted), (0.0, ~lesion & counted)]
+        means = [
+            functional.binary_cross_entropy_with_logits(
+                each[kind.expand_as(each)], torch.full_like(each[kind.expand_as(each)], target)
+            )
+            for target, kind in kinds
+            if kind.any()
+        ]
+        rows.append(torch.stack(means).mean())
+    found = recipe.batch_loss(network, batch).terms["constraint"]
+    assert found == pytest.approx(float(torch.stack(rows).mean()), rel=1e-9)
+    plain = recipe.varied(balanced=False).batch_loss(network, batch).terms["constraint"]
+    assert abs(found - plain) > 1e-3

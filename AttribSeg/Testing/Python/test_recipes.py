@@ -25,12 +25,15 @@ def installed(tmp_path, monkeypatch):
     (tmp_path / "attribseg_recipes.py").write_text(GUEST, encoding="utf-8")
     folder = tmp_path / "attribseg_recipes-1.0.dist-info"
     folder.mkdir()
-    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: attribseg-recipes\nVersion: 1\n")
+    (folder / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: attribseg-recipes\nVersion: 1\n", encoding="utf-8"
+    )
     (folder / "entry_points.txt").write_text(
         "[attribseg.recipes]\n"
         "guest = attribseg_recipes:Guest\n"
         "broken = attribseg_no_such_module:Recipe\n"
-        "attribution = attribseg_recipes:Guest\n"
+        "attribution = attribseg_recipes:Guest\n",
+        encoding="utf-8",
     )
     monkeypatch.syspath_prepend(tmp_path)
     yield

@@ -179,10 +179,10 @@ def test_a_bundle_of_other_splits_is_not_given_back(tmp_path, small_cohort):
     """The same counts: patients of the first training would be test patients of the second."""
     small_cohort(train=12, validation=6, test=6)
     table = tmp_path / "cohort" / "cohort.csv"
-    rows = list(csv.DictReader(table.open()))
+    rows = list(csv.DictReader(table.open(encoding="utf-8")))
     lines = [",".join(f"{row[name]}" for name in row if name != "split") for row in rows]
     header = ",".join(name for name in rows[0] if name != "split")
-    table.write_text("\n".join([header, *lines]) + "\n")
+    table.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
     first, second = (read_cohort(table, seed=seed, check_images=False) for seed in (0, 1))
     assert first.summary() == second.summary()
     made = train(first, tmp_path / "out")
