@@ -24,6 +24,25 @@ from .lesions import binary_array
 CASES = "cases"
 
 
+def images_of_channels(
+    table: EditableTable, case: str, channels: Mapping[str, Image]
+) -> dict[str, Image]:
+    """Images of a case for the channels of a table, in its order; others are left out.
+
+    Raises
+    ------
+    InputError
+        If one is missing.
+    """
+    missing = [name for name in table.channels if name not in channels]
+    if missing:
+        raise InputError(
+            f"case {case}: channel {missing[0]} is missing; {table.path} has "
+            f"{', '.join(table.channels)}"
+        )
+    return {name: channels[name] for name in table.channels}
+
+
 def case_images(
     table: EditableTable,
     case: str,
@@ -39,13 +58,7 @@ def case_images(
     InputError
         Names the first that cannot be used.
     """
-    missing = [name for name in table.channels if name not in channels]
-    if missing:
-        raise InputError(
-            f"case {case}: channel {missing[0]} is missing; {table.path} has "
-            f"{', '.join(table.channels)}"
-        )
-    images = {name: channels[name] for name in table.channels}
+    images = images_of_channels(table, case, channels)
     reference = next(iter(images))
     for name, image in images.items():
         if not np.isfinite(image.array).all():

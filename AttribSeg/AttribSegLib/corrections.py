@@ -21,6 +21,7 @@ from .case_placement import (
     CASES,
     case_images,
     choose_split,
+    images_of_channels,
     keep_assigned_splits,
     placed,
     require_grid,
@@ -134,13 +135,7 @@ def add_correction(
         If something cannot be written; the table is then as it was.
     """
     table = EditableTable(cohort)
-    missing = [name for name in table.channels if name not in channels]
-    if missing:
-        raise InputError(
-            f"case {case}: channel {missing[0]} is missing; {table.path} has "
-            f"{', '.join(table.channels)}"
-        )
-    images = {name: channels[name] for name in table.channels}
+    images = images_of_channels(table, case, channels)
     index = table.find(case)
     grids = grids_of_cases(table)
     like = shared_grid(grids) if index is None else _grid_of_row(table.parsed()[0][index])

@@ -47,7 +47,7 @@ def geometry_from_volume_node(node: Any, *, nominal: bool = False) -> Geometry:
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
     extent = node.GetImageData().GetExtent()
-    return _geometry(_to_world(node) @ _array(matrix), extent, _named(node), nominal)
+    return _geometry(_to_world(node) @ _array(matrix), extent, named(node), nominal)
 
 
 def image_from_volume_node(node: Any, *, nominal: bool = False) -> Image:
@@ -76,13 +76,13 @@ def image_from_volume_node(node: Any, *, nominal: bool = False) -> Image:
     components = data.GetNumberOfScalarComponents()
     if components != 1:
         raise InputError(
-            f"{_named(node)} has {components} components per voxel (colour, vector or sequence): a "
+            f"{named(node)} has {components} components per voxel (colour, vector or sequence): a "
             "scalar volume was expected; convert it, or extract one volume, first"
         )
     array = _voxels(data).copy(order="K")  # turning the axes over would take several times as long
     if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
         count = int((~np.isfinite(array)).sum())
-        raise InputError(f"{_named(node)} has {count} voxels that are NaN or infinite")
+        raise InputError(f"{named(node)} has {count} voxels that are NaN or infinite")
     return Image(array, geometry)
 
 
@@ -125,13 +125,13 @@ def volume_node_from_image(
     import vtk
 
     if node is None:
-        node = _scene(scene).AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+        node = scene_or_default(scene).AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
         if window is not None:  # before there are voxels to look for a window in
             node.CreateDefaultDisplayNodes()
             node.GetScalarVolumeDisplayNode().AutoWindowLevelOff()
             node.GetScalarVolumeDisplayNode().SetWindowLevelMinMax(*window)
     elif not _is_a(node, "vtkMRMLScalarVolumeNode") or node.GetScene() is None:
-        raise InputError(f"{_named(node)}: a scalar volume node of the scene was expected")
+        raise InputError(f"{named(node)}: a scalar volume node of the scene was expected")
     else:
         node.SetName(name)
         node.SetAndObserveTransformNodeID(None)
@@ -234,7 +234,7 @@ def segmentation_node_from_mask(
     array = binary_array(mask)
     if scene is None and reference_volume_node is not None:
         scene = reference_volume_node.GetScene()
-    node = _scene(scene).AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node = scene_or_default(scene).AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.CreateDefaultDisplayNodes()
     ijk_to_ras = _LPS_TO_RAS @ mask.geometry.affine
     _set_reference_geometry(node.GetSegmentation(), ijk_to_ras, array.shape)
@@ -295,14 +295,14 @@ def segment_copy(segmentation_node: Any, segment_id: str, *, reference: Any) -> 
         reference = geometry_from_volume_node(reference)
     grid = reference
     if not _is_a(segmentation_node, "vtkMRMLSegmentationNode"):
-        raise InputError(f"{_named(segmentation_node)}: a segmentation node was expected")
+        raise InputError(f"{named(segmentation_node)}: a segmentation node was expected")
     if segmentation_node.GetScene() is None:
-        raise InputError(f"{_named(segmentation_node)} is not in a scene; it may be deleted")
+        raise InputError(f"{named(segmentation_node)} is not in a scene; it may be deleted")
     segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
     if segment is None:
         known = ", ".join(segmentation_node.GetSegmentation().GetSegmentIDs()) or "none"
         raise InputError(
-            f"{_named(segmentation_node)} has no segment {segment_id!r}; it has: {known}"
+            f"{named(segmentation_node)} has no segment {segment_id!r}; it has: {known}"
         )
     to_world = _to_world(segmentation_node)
     ijk_to_node = np.linalg.inv(to_world) @ _LPS_TO_RAS @ grid.affine
@@ -314,7 +314,7 @@ def segment_copy(segmentation_node: Any, segment_id: str, *, reference: Any) -> 
 
     matrix = vtk.vtkMatrix4x4()
     labelmap.GetImageToWorldMatrix(matrix)
-    what = f"segment {segment_id!r} of {_named(segmentation_node)}"
+    what = f"segment {segment_id!r} of {named(segmentation_node)}"
     geometry = _geometry(to_world @ _array(matrix), labelmap.GetExtent(), what, False)
 
     def mask() -> Image:
@@ -342,7 +342,7 @@ def _labelmap(
         _set_reference_geometry(copy, ijk_to_node, size)
         if not copy.CreateRepresentation(_binary_labelmap()):
             raise InputError(
-                f"{_named(node)} has no binary labelmap and none can be made from its "
+                f"{named(node)} has no binary labelmap and none can be made from its "
                 f"{segmentation.GetSourceRepresentationName()!r} representation"
             )
         segmentation = copy
@@ -389,8 +389,14 @@ def _attribution_colour_node(scene: Any) -> Any:
     return node
 
 
-def _scene(scene: Any) -> Any:
-    """The given scene, or Slicer's."""
+def scene_or_default(scene: Any = None) -> Any:
+    """The given scene, or Slicer's own.
+
+    Raises
+    ------
+    InputError
+        If none is given and this is not Slicer.
+    """
     if scene is not None:
         return scene
     import slicer
@@ -404,19 +410,19 @@ def _scene(scene: Any) -> Any:
 def _check_volume(node: Any) -> None:
     """Refuse what has no voxels on a grid."""
     if not _is_a(node, "vtkMRMLVolumeNode"):
-        raise InputError(f"{_named(node)}: a volume node was expected; choose a volume")
+        raise InputError(f"{named(node)}: a volume node was expected; choose a volume")
     if node.GetScene() is None:
-        raise InputError(f"{_named(node)} is not in a scene; it may be deleted, choose another")
+        raise InputError(f"{named(node)} is not in a scene; it may be deleted, choose another")
     data = node.GetImageData()
     if data is None or data.GetPointData().GetScalars() is None or min(data.GetDimensions()) < 1:
-        raise InputError(f"{_named(node)} has no image data; load or choose another volume")
+        raise InputError(f"{named(node)} has no image data; load or choose another volume")
 
 
 def _is_a(node: Any, kind: str) -> bool:
     return node is not None and hasattr(node, "IsA") and bool(node.IsA(kind))
 
 
-def _named(node: Any) -> str:
+def named(node: Any) -> str:
     """Node as errors name it."""
     return f"{node.GetName()!r}" if hasattr(node, "GetName") else "no node"
 
@@ -430,7 +436,7 @@ def _to_world(node: Any) -> NDArray[np.float64]:
         return np.eye(4)
     if not transform.IsTransformToWorldLinear():
         raise InputError(
-            f"{_named(node)} is under the transform {_named(transform)}, which is not linear; "
+            f"{named(node)} is under the transform {named(transform)}, which is not linear; "
             "harden the transform first"
         )
     matrix = vtk.vtkMatrix4x4()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import slicer
@@ -11,7 +12,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
 
-class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin, ABC):
     """Loads the controls, binds them to the parameter node and follows the scene.
 
     A subclass says which logic and which panel (`makeLogic`, `makePanel`); its ``.ui`` file has
@@ -32,13 +33,13 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel: Any = None
         self._gui_tag: Any = None
 
+    @abstractmethod
     def makeLogic(self) -> Any:
         """The module's logic."""
-        raise NotImplementedError
 
+    @abstractmethod
     def makePanel(self, ui: Any, logic: Any) -> Any:
         """The module's panel, of the controls and the logic."""
-        raise NotImplementedError
 
     def setup(self) -> None:
         """Load the controls and connect the sections."""

@@ -11,10 +11,12 @@ from slicer import (
 )
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
-#: What stands in the panel, and the constraint of the recipe that it means.
+#: What stands in the panel, and the constraint of the recipe that it means; of the supervised
+#: network, which has none, None.
 LEARNS_FROM = {
     "image labels alone": "unsup",
     "image labels and lesion masks": "sup",
+    "lesion masks alone (supervised U-Net)": None,
     "image labels, smooth maps (total variation)": "unsup_tv",
     "image labels, small gradients (Ross)": "ross",
     "image labels, smooth expected gradients (Erion)": "erion",

@@ -4,30 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from AttribSegLib.errors import InputError
+from AttribSegLib.mrml import named, scene_or_default
 
-
-def scene_or_default(scene: Any = None) -> Any:
-    """The given scene, or Slicer's own.
-
-    Raises
-    ------
-    InputError
-        If none is given and this is not Slicer.
-    """
-    if scene is not None:
-        return scene
-    import slicer
-
-    scene = getattr(slicer, "mrmlScene", None)
-    if scene is None:
-        raise InputError("no MRML scene: outside Slicer, give the scene")
-    return scene
-
-
-def named(node: Any) -> str:
-    """Node as errors name it."""
-    return f"{node.GetName()!r}" if hasattr(node, "GetName") else "no node"
+__all__ = ["is_in_scene", "named", "nodes_of_class", "scene_or_default"]
 
 
 def is_in_scene(node: Any, kind: str) -> bool:
