@@ -59,6 +59,8 @@ class Plan:
     seeds : tuple of int
     inference : tuple of str
         Attributions read from every classifier (:data:`.METHODS`).
+    inference_of : dict of str to tuple of str
+        Attributions of entries that say which of their own.
     reference : str
         Entry that the others are tested against; the first one unless given.
     post_processing : tuple of str
@@ -93,6 +95,7 @@ class Plan:
     sweep: Sweep | None = None
     bundles: dict[str, Path] = field(default_factory=dict)
     searched: frozenset[str] = frozenset()
+    inference_of: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, content: Any, *, folder: Path | None = None) -> Plan:
@@ -100,7 +103,8 @@ class Plan:
 
         ``recipes`` holds parameters of recipes by name; ``common`` those that they share (the
         budget: ``epochs``, ``minutes``, ``width``, ...), where a recipe does not say otherwise. An
-        entry ``{"bundle": FOLDER}`` is a bundle that was trained elsewhere.
+        entry ``{"bundle": FOLDER}`` is a bundle that was trained elsewhere. An entry may have an
+        ``inference`` of its own.
 
         Parameters
         ----------
@@ -115,7 +119,11 @@ class Plan:
         """
         if not isinstance(content, Mapping) or not isinstance(content.get("recipes"), Mapping):
             raise InputError('a comparison needs "recipes": names, and the parameters of each')
-        known = ({item.name for item in fields(cls)} | {"common"}) - {"bundles", "searched"}
+        known = ({item.name for item in fields(cls)} | {"common"}) - {
+            "bundles",
+            "searched",
+            "inference_of",
+        }
         unknown = sorted(set(content) - known)
         if unknown:
             raise InputError(f"{unknown[0]!r} is unknown; known are {', '.join(sorted(known))}")
@@ -142,11 +150,16 @@ class Plan:
         reference = entries.setdefault("reference", next(iter(recipes)))
         if reference not in recipes:
             raise InputError(f"reference {reference!r}: one of {', '.join(recipes)} was expected")
-        for method in entries["inference"]:
-            require_available(method)
+        for methods in (entries["inference"], *entries["inference_of"].values()):
+            for method in methods:
+                require_available(method)
         if content.get("sweep") is not None:
             entries["sweep"] = _sweep(content["sweep"], recipes, folder)
         return cls(**entries)
+
+    def methods(self, name: str) -> tuple[str, ...]:
+        """Attributions that are read from an entry, where it is a classifier."""
+        return self.inference_of.get(name, self.inference)
 
 
 def slug(name: str) -> str:
@@ -171,11 +184,15 @@ def _recipes(content: Mapping[str, Any], common: Any, folder: Path) -> dict[str,
     recipes: dict[str, Recipe] = {}
     bundles: dict[str, Path] = {}
     searched: set[str] = set()
+    inference: dict[str, tuple[str, ...]] = {}
     files: dict[str, str] = {}
     for name, entry in content.items():
         if not isinstance(entry, Mapping):
             raise InputError(f"recipe {name!r}: its parameters were expected")
         try:
+            if "inference" in entry:
+                inference[name] = _choices(entry, "inference", METHODS, [])
+                entry = {key: value for key, value in entry.items() if key != "inference"}
             if set(entry) == {"bundle"}:
                 bundles[name] = folder / str(entry["bundle"])
                 recipes[name] = load_bundle(bundles[name]).recipe
@@ -190,7 +207,12 @@ def _recipes(content: Mapping[str, Any], common: Any, folder: Path) -> dict[str,
         other = files.setdefault(slug(name), name)
         if other != name:
             raise InputError(f"recipes {other!r} and {name!r}: their names are too much alike")
-    return {"recipes": recipes, "bundles": bundles, "searched": frozenset(searched)}
+    return {
+        "recipes": recipes,
+        "bundles": bundles,
+        "searched": frozenset(searched),
+        "inference_of": inference,
+    }
 
 
 def _seeds(value: Any) -> tuple[int, ...]:

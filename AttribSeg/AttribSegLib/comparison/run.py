@@ -202,7 +202,7 @@ class _Run:
                 f"{folder}: was trained or validated on {len(seen)} of these patients, such as "
                 f"{seen[0]}"
             )
-        methods = methods_of(recipe, self.plan.inference)
+        methods = methods_of(recipe, self.plan.methods(name))
         weights = file_hash([folder / "models" / "model.safetensors"])
         primary = primary_of(recipe, methods)
 

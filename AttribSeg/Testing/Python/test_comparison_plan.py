@@ -73,6 +73,16 @@ def test_faults_are_named(content, message):
         Plan.from_dict(content)
 
 
+def test_an_entry_may_have_attributions_of_its_own():
+    recipes = {**RECIPES, "None": {"constraint": "none", "inference": ["gradient", "grad_cam"]}}
+    plan = Plan.from_dict({"recipes": recipes, "inference": ["gradient"]})
+    assert plan.methods("None") == ("gradient", "grad_cam")
+    assert plan.methods("Unsup, G") == ("gradient",)
+    assert "inference" not in plan.recipes["None"].to_dict()
+    with pytest.raises(InputError, match="recipe 'A': inference"):
+        Plan.from_dict({"recipes": {"A": {"inference": ["grad"]}}})
+
+
 def test_paths_are_relative_to_the_file(tmp_path):
     sweep = {"recipe": "Unsup, G", "alphas": [1], "cohorts": {"1 mm": "a/cohort.csv"}}
     plan = Plan.from_dict({"recipes": RECIPES, "sweep": sweep}, folder=tmp_path)

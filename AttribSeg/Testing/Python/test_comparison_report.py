@@ -336,6 +336,6 @@ def test_without_masks_images_and_budget_remain_with_a_note(tmp_path):
 
 
 def test_a_file_in_the_way_is_told(tmp_path, comparison):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(OutputError, match="folder was expected"):
         write_comparison(comparison, tmp_path / "file")

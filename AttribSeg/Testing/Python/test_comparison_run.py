@@ -83,7 +83,7 @@ def write_slices(folder):
             cells = [case, f"p{number // 2}-{split}", label, split, f"{case}.nii"]
             lines.append(",".join(map(str, [*cells, f"{case}_m.nii" if label else "", 1])))
     table = folder / "cohort.csv"
-    table.write_text("\n".join(lines) + "\n")
+    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return table
 
 
@@ -274,12 +274,12 @@ def test_it_stops_and_goes_on(finished, tmp_path):
 def test_command_line(finished, tmp_path, capsys):
     _, cohort, out, _ = finished
     file = tmp_path / "recipes.json"
-    file.write_text(json.dumps(CONTENT))
+    file.write_text(json.dumps(CONTENT), encoding="utf-8")
     assert main(["compare", cohort.source, "--recipes", str(file), "--out", str(out)]) == 0
     assert "index.html" in capsys.readouterr().out
     page = (out / "index.html").read_text(encoding="utf-8")
     assert "Unsup EG" in page
-    file.write_text(json.dumps({**CONTENT, "seeds": "x"}))
+    file.write_text(json.dumps({**CONTENT, "seeds": "x"}), encoding="utf-8")
     assert main(["compare", cohort.source, "--recipes", str(file), "--out", str(out)]) == 2
     assert "recipes.json: seeds" in capsys.readouterr().err
 
