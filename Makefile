@@ -53,13 +53,7 @@ benchmark: $(STAMP)
 	$(BIN)/python Testing/Benchmarks/run.py
 
 evidence: $(STAMP)
-	$(BIN)/python Testing/Evidence/lgg-2d/run.py
-	$(BIN)/python Testing/Evidence/ms-3d/run.py
-	$(BIN)/python Testing/Evidence/preprocessing/run.py
-	$(BIN)/python Testing/Evidence/chapter5-lgg/run.py
-	$(BIN)/python Testing/Evidence/shortcut/run.py
-	$(BIN)/python Testing/Evidence/chapter6-accuracy/run.py
-	$(BIN)/python Testing/Evidence/chapter6-lesions/run.py
+	$(BIN)/python Testing/Evidence/run.py
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

@@ -1,37 +1,182 @@
-"""What the studies share: where data are, running commands, tables and pictures."""
+"""What the studies share: their settings, where data are, running commands, and what they leave.
+
+A study is a folder: ``study.json`` (question, data, minutes and settings), ``run.py``,
+``findings.md`` (written by hand after the runs), and what the run writes: ``results.json``,
+``results.md``, ``summary.md`` and figures.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from AttribSegLib.errors import InputError
 from AttribSegLib.evaluation import EvaluatedCase, Population
-from AttribSegLib.files import write_text
+from AttribSegLib.files import make_folder, read_json, write_json, write_text
+from AttribSegLib.provenance import versions
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+SETTINGS = ("reduced", "full")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study under way.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the study, with ``study.json``.
+    setting : {"reduced", "full"}
+        The reduced one is for two cores of a processor, the full one for a GPU.
+    jobs : int
+        Processes that may run side by side.
+    """
+
+    folder: Path
+    setting: str = "reduced"
+    jobs: int = 1
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Content of ``study.json``.
+
+        Raises
+        ------
+        InputError
+            If it is missing or lacks a part.
+        """
+        content = read_json(self.folder / "study.json")
+        for name in ("title", "question", "data", "minutes", "full_needs", *SETTINGS):
+            if name not in content:
+                raise InputError(f"{self.folder / 'study.json'}: {name!r} is missing")
+        return dict(content)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings: the reduced ones, with what the full ones say otherwise."""
+        about = self.about
+        return merged(about["reduced"], about["full"] if self.setting == "full" else {})
+
+    @property
+    def minutes(self) -> float:
+        """Minutes of one core that the setting takes."""
+        return float(self.about["minutes"][self.setting])
+
+    @property
+    def work(self) -> Path:
+        """Where models and results of single runs are kept; ignored by git."""
+        return make_folder(self.folder / "work" / ("" if self.setting == "reduced" else "full"))
+
+    @property
+    def out(self) -> Path:
+        """Where pages and figures go."""
+        return make_folder(self.folder / ("" if self.setting == "reduced" else "full"))
+
+    @property
+    def data(self) -> Path:
+        """Folder with the real images; leaves the program, saying so, where they are absent."""
+        return data_folder(*self.about["data"])
+
+    def require_data(self) -> None:
+        """Leave the program, saying so, where data are absent."""
+        data_folder(*self.about["data"])
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the page is there and was made with these settings."""
+        results = self.folder / ("" if self.setting == "reduced" else "full") / "results.json"
+        return results.is_file() and read_json(results).get("settings") == self.settings
+
+
+def begin(file: str, description: str | None) -> Study:
+    """The study of a script, by its command line."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--setting", choices=SETTINGS, default="reduced")
+    parser.add_argument("--jobs", type=int, default=1, help="processes side by side")
+    args = parser.parse_args()
+    if args.jobs < 1:
+        parser.error(f"--jobs {args.jobs}: at least 1 was expected")
+    return Study(Path(file).resolve().parent, args.setting, args.jobs)
+
+
+def publish(study: Study, results: Mapping[str, Any], page: str, summary: str) -> None:
+    """Write what a study found: ``results.json``, ``results.md`` and ``summary.md``.
+
+    Parameters
+    ----------
+    study : Study
+    results : mapping
+        Figures, for machines; settings and versions are added.
+    page : str
+        Markdown; the title and the findings written by hand are added.
+    summary : str
+        Markdown for the overview: population and choices, one table, one figure.
+    """
+    about = study.about
+    head = f"# {about['title']}\n\n{about['question']}\n\nSetting: {study.setting}."
+    content = {"setting": study.setting, "settings": study.settings, "versions": versions()}
+    write_json(study.out / "results.json", {**content, **results})
+    text = "\n\n".join([head, *_MARKS, page.strip()]) + "\n"
+    write_text(study.out / "results.md", with_findings(study, text))
+    write_text(study.out / "summary.md", summary.strip() + "\n")
+    print(f"written: {study.out / 'results.md'}", flush=True)
+
+
+def with_findings(study: Study, page: str) -> str:
+    """A study's page with the findings as they are now between its marks."""
+    path = study.folder / "findings.md"
+    text = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    before, _, rest = page.partition(_MARKS[0])
+    after = rest.partition(_MARKS[1])[2]
+    return "\n\n".join([before + _MARKS[0], *([text] if text else []), _MARKS[1] + after])
+
+
+#: Between them stand the findings.
+_MARKS = ("<!-- findings.md -->", "<!-- end of findings.md -->")
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings within mappings: the first, with what the second says otherwise.
+
+    >>> merged({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"c": 4}})
+    {'a': 1, 'b': {'c': 4, 'd': 3}}
+    """
+    found = dict(base)
+    for name, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(found.get(name), Mapping)
+        found[name] = merged(found[name], value) if both else value
+    return found
+
+
+def missing_data(*needed: str) -> list[str]:
+    """Which of these are not below the folder with the real images."""
+    return [name for name in needed if not (_data_root() / name).exists()]
 
 
 def data_folder(*needed: str) -> Path:
     """Folder with the real images; leaves the program, saying so, where they are absent."""
-    default = REPOSITORY.parent / "shared" / "data"
-    folder = Path(os.environ.get("ATTRIBSEG_DATA", default))
-    missing = [name for name in needed if not (folder / name).exists()]
+    missing = missing_data(*needed)
     if missing:
         print(
             f"skipped: {', '.join(missing)} not found; set ATTRIBSEG_DATA (see CONTRIBUTING.md)",
             file=sys.stderr,
         )
         sys.exit(0)
-    return folder
+    return _data_root()
+
+
+def _data_root() -> Path:
+    return Path(os.environ.get("ATTRIBSEG_DATA", REPOSITORY.parent / "shared" / "data"))
 
 
 def attribseg(*arguments: str) -> None:
@@ -51,35 +196,6 @@ def train_once(table: Path, out: Path, recipe: dict[str, Any], *, seed: int) -> 
         *("--seed", str(seed), "--resume"),
         *(("--threads", threads) if threads else ()),
     )
-
-
-def compare_on_lgg(here: Path) -> None:
-    """Run ``attribseg compare`` with the plan beside a study on the cohort of lgg-2d.
-
-    The cohort is made if it is not there; what is finished is not run again. Figures and tables are
-    kept beside the study, and its page is the report below ``results.template.md``.
-    """
-    sys.path.insert(0, str(here.parent / "lgg-2d"))
-    from lgg_cohort import convert
-
-    data = data_folder("lgg_flair_2d.npz")
-    cohort = here.parent / "lgg-2d" / "work" / "cohort"
-    table = cohort / "cohort.csv"
-    if not table.is_file():
-        convert(data / "lgg_flair_2d.npz", cohort)
-    work = here / "work"
-    threads = os.environ.get("OMP_NUM_THREADS")
-    attribseg(
-        *("compare", str(table), "--recipes", str(here / "recipes.json"), "--out", str(work)),
-        *(("--threads", threads) if threads else ()),
-    )
-    for pattern in ("*.png", "table_*.csv"):
-        for path in sorted(work.glob(pattern)):
-            shutil.copyfile(path, here / path.name)
-    head = (here / "results.template.md").read_text(encoding="utf-8")
-    text = (work / "comparison.md").read_text(encoding="utf-8")
-    write_text(here / "results.md", head + text.partition("\n")[2])
-    print(f"written: {here / 'results.md'}")
 
 
 def with_smoothed(cases: Iterator[EvaluatedCase], sigma: float) -> Iterator[EvaluatedCase]:
