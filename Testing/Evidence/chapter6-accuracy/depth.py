@@ -9,34 +9,34 @@ import torch
 from MonotoneNetLib.depth_report import DepthReport, LayerStatistics, statistics_by_depth
 from networks import FORMS, INITS, draw, resnet
 
-DEPTHS = (18, 152)
-SEEDS = (0, 1, 2)
-BATCH, SHAPE = 50, (3, 64, 64)
+#: Settings that stand in the names of the results.
+NAMED = ("depths", "seeds")
 #: What the issue asks of "ours".
 BAND = (0.8, 1.25)
 #: Seed of the noise that is measured with; the initialisation's noise follows the weights.
 _OTHER = 1000
 
 
-def tasks() -> list[dict[str, Any]]:
+def tasks(settings: dict[str, Any]) -> list[dict[str, Any]]:
     """All measurements: with gradients for the first seed, and "ours" alone for the others."""
     return [
         {"form": form, "depth": depth, "init": init, "seed": seed}
-        for seed in SEEDS
-        for depth in DEPTHS
+        for seed in settings["seeds"]
+        for depth in settings["depths"]
         for form in FORMS
         for init in INITS
-        if seed == SEEDS[0] or init == "ours"
+        if seed == settings["seeds"][0] or init == "ours"
     ]
 
 
-def run(task: dict[str, Any]) -> dict[str, Any]:
+def run(task: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     """Draw a ResNet of full width with one output, and measure it."""
-    network = resnet(task["form"], task["depth"], width=1, channels=SHAPE[0], outputs=1)
-    draw(network, task["init"], SHAPE, seed=task["seed"], centred=True)
+    shape = tuple(settings["shape"])
+    network = resnet(task["form"], task["depth"], width=1, channels=shape[0], outputs=1)
+    draw(network, task["init"], shape, seed=task["seed"], centred=True)
     generator = torch.Generator().manual_seed(_OTHER + task["seed"])
-    noise = torch.randn(BATCH, *SHAPE, generator=generator)
-    backward = task["seed"] == SEEDS[0]
+    noise = torch.randn(settings["batch"], *shape, generator=generator)
+    backward = task["seed"] == settings["seeds"][0]
     report = statistics_by_depth(network, noise, backward=backward, generator=generator)
     return {"task": task, **report.to_dict()}
 

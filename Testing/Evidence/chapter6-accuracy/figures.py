@@ -13,6 +13,7 @@ import numpy as np
 from AttribSegLib.comparison.style import COLOURS, new_figure, plain_axes, save
 from MonotoneNetLib.depth_figure import depth_figure
 from networks import FORMS, INITS
+from rows import chosen
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,39 +25,38 @@ _GUESSING = 1 / 6
 
 
 def draw_all(
-    folder: Path,
-    measured: Sequence[dict[str, Any]],
-    steps: list[dict[str, Any]],
-    trained: list[dict[str, Any]],
+    folder: Path, settings: dict[str, Any], found: dict[str, list[dict[str, Any]]]
 ) -> None:
-    """Write every figure into a folder."""
-    for layers in depth.DEPTHS:
-        draw_depth(folder / f"depth-{layers}.png", measured, layers)
-    draw_losses(folder / "losses.png", steps)
-    draw_rates(folder / "rates.png", steps)
-    draw_norms(folder / "norms.png", steps)
-    draw_training(folder / "training.png", trained)
+    """Write every figure of the parts into a folder."""
+    first_seed = settings["depth"]["seeds"][0]
+    for layers in settings["depth"]["depths"]:
+        draw_depth(folder / f"depth-{layers}.png", found["depth"], layers, first_seed)
+    short = settings["ladder"]
+    draw_losses(folder / "losses.png", found["ladder"], short)
+    draw_rates(folder / "rates.png", found["ladder"], short)
+    draw_norms(folder / "norms.png", found["ladder"], short)
+    draw_training(folder / "training.png", found["accuracy"], settings["accuracy"])
 
 
-def draw_depth(path: Path, measured: Sequence[dict[str, Any]], layers: int) -> None:
+def draw_depth(path: Path, measured: Sequence[dict[str, Any]], layers: int, seed: int) -> None:
     """Figures 6.3 and 6.6: features, correlations and gradients through one ResNet."""
     reports = {}
     for result in measured:
         task = result["task"]
-        if task["depth"] == layers and task["seed"] == depth.SEEDS[0]:
+        if task["depth"] == layers and task["seed"] == seed:
             name = f"{FORMS[task['form']]}; {INITS[task['init']]}"
             reports[name] = depth.report_of(result)
     save(depth_figure(reports), path)
 
 
-def draw_losses(path: Path, steps: list[dict[str, Any]]) -> None:
+def draw_losses(path: Path, steps: list[dict[str, Any]], settings: dict[str, Any]) -> None:
     """Figure 6.5: training loss by step, each at its best learning rate."""
     figure = new_figure(10.5, 8.0)
-    panels = figure.subplots(len(FORMS), len(ladder.DEPTHS), sharex=True, sharey=True)
+    panels = figure.subplots(len(FORMS), len(settings["depths"]), sharex=True, sharey=True)
     for row, form in zip(panels, FORMS, strict=True):
-        for axis, layers in zip(row, ladder.DEPTHS, strict=True):
+        for axis, layers in zip(row, settings["depths"], strict=True):
             for init in INITS:
-                for optimiser, dash in zip(ladder.RATES, ((0, (4, 2)), "-"), strict=True):
+                for optimiser, dash in zip(settings["rates"], ((0, (4, 2)), "-"), strict=True):
                     run = ladder.best(
                         steps, form=form, depth=layers, init=init, optimiser=optimiser
                     )
@@ -75,17 +75,17 @@ def draw_losses(path: Path, steps: list[dict[str, Any]]) -> None:
     save(figure, path)
 
 
-def draw_rates(path: Path, steps: list[dict[str, Any]]) -> None:
+def draw_rates(path: Path, steps: list[dict[str, Any]], settings: dict[str, Any]) -> None:
     """Figures 6.7 and 6.8: accuracy after training by optimiser and learning rate."""
     figure = new_figure(12.0, 6.2)
-    panels = figure.subplots(len(ladder.RATES), len(ladder.DEPTHS), sharey=True)
+    panels = figure.subplots(len(settings["rates"]), len(settings["depths"]), sharey=True)
     names = [f"{FORMS[form]}; {INITS[init]}" for form in FORMS for init in INITS]
-    for row, (optimiser, rates) in zip(panels, ladder.RATES.items(), strict=True):
-        for axis, layers in zip(row, ladder.DEPTHS, strict=True):
+    for row, (optimiser, rates) in zip(panels, settings["rates"].items(), strict=True):
+        for axis, layers in zip(row, settings["depths"], strict=True):
             wanted = {"depth": layers, "optimiser": optimiser}
             for y, (form, init) in enumerate((f, i) for f in FORMS for i in INITS):
                 for x, rate in enumerate(rates):
-                    found = ladder.chosen(steps, form=form, init=init, rate=rate, **wanted)
+                    found = chosen(steps, form=form, init=init, rate=rate, **wanted)
                     _cell(axis, x, y, found[0])
             axis.set(xlim=(-0.5, len(rates) - 0.5), ylim=(len(names) - 0.5, -0.5))
             axis.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
@@ -98,16 +98,16 @@ def draw_rates(path: Path, steps: list[dict[str, Any]]) -> None:
     save(figure, path)
 
 
-def draw_norms(path: Path, steps: list[dict[str, Any]]) -> None:
+def draw_norms(path: Path, steps: list[dict[str, Any]], settings: dict[str, Any]) -> None:
     """Figures 6.9 and 6.10: the best accuracy of all learning rates by depth and norm."""
     figure = new_figure(10.5, 4.4)
-    panels = figure.subplots(1, len(ladder.RATES), sharey=True)
-    for axis, optimiser in zip(panels, ladder.RATES, strict=True):
+    panels = figure.subplots(1, len(settings["rates"]), sharey=True)
+    for axis, optimiser in zip(panels, settings["rates"], strict=True):
         for form in FORMS:
             for init in INITS:
                 runs = [
                     ladder.best(steps, form=form, init=init, depth=layers, optimiser=optimiser)
-                    for layers in ladder.DEPTHS
+                    for layers in settings["depths"]
                 ]
                 axis.plot(
                     range(len(runs)),
@@ -120,8 +120,8 @@ def draw_norms(path: Path, steps: list[dict[str, Any]]) -> None:
                     label=f"{FORMS[form]}; {INITS[init]}",
                 )
         axis.axhline(_GUESSING, color="0.6", linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
-        axis.set_xticks(range(len(ladder.DEPTHS)), [f"ResNet-{d}" for d in ladder.DEPTHS])
-        axis.set(title=optimiser, xlim=(-0.3, len(ladder.DEPTHS) - 0.7), ylim=(0, 1.02))
+        axis.set_xticks(range(len(settings["depths"])), [f"ResNet-{d}" for d in settings["depths"]])
+        axis.set(title=optimiser, xlim=(-0.3, len(settings["depths"]) - 0.7), ylim=(0, 1.02))
         plain_axes(axis)
     panels[0].set_ylabel("Best accuracy over learning rates")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3,
@@ -129,14 +129,14 @@ def draw_norms(path: Path, steps: list[dict[str, Any]]) -> None:
     save(figure, path)
 
 
-def draw_training(path: Path, trained: list[dict[str, Any]]) -> None:
+def draw_training(path: Path, trained: list[dict[str, Any]], settings: dict[str, Any]) -> None:
     """Loss and accuracy on the inner part while the networks of the table were trained."""
     figure = new_figure(10.5, 4.2)
     left, right = figure.subplots(1, 2)
-    for form, init, centred, epochs in accuracy.table_rows():
-        for number, run in enumerate(accuracy.of_row(trained, form, init, centred, epochs)):
-            first = number == 0 and epochs == accuracy.EPOCHS[form][0]
-            label = accuracy.name_of(form, init, centred) if first else None
+    for form, init, epochs in accuracy.table_rows(settings):
+        for number, run in enumerate(chosen(trained, form=form, init=init, epochs=epochs)):
+            first = number == 0 and epochs == settings["epochs"][form][0]
+            label = accuracy.name_of(form, init) if first else None
             _loss_line(left, run["losses"], 25, _FORM_COLOURS[form], _DASHES[init], label)
             right.plot(
                 [look["step"] for look in run["looks"]],

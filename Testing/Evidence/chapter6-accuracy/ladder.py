@@ -6,35 +6,36 @@ from typing import Any
 
 from mednist import MedNist
 from networks import FORMS, INITS, classifier
-from training import OPTIMISERS, Setting, train
+from rows import chosen
+from training import Setting, train
 
-DEPTHS = (18, 34, 152)
-RATES = {"SGD": (1e-3, 1e-2, 1e-1, 1.0), "Adam": (1e-4, 1e-3, 1e-2, 1e-1)}
-WIDTH, SIZE, STEPS, BATCH, SEED = 0.125, 32, 50, 32, 0
-#: Images of the inner part that accuracy is measured on.
-LOOKED_AT = 400
+#: Settings that stand in the names of the results.
+NAMED = ("depths", "rates")
 
 
-def tasks() -> list[dict[str, Any]]:
+def tasks(settings: dict[str, Any]) -> list[dict[str, Any]]:
     """Every combination, the shallow networks first."""
     return [
         {"form": form, "depth": depth, "init": init, "optimiser": optimiser, "rate": rate}
-        for depth in DEPTHS
-        for optimiser in OPTIMISERS
-        for rate in RATES[optimiser]
+        for depth in settings["depths"]
+        for optimiser, rates in settings["rates"].items()
+        for rate in rates
         for form in FORMS
         for init in INITS
     ]
 
 
-def run(task: dict[str, Any], data: MedNist) -> dict[str, Any]:
+def run(
+    task: dict[str, Any], settings: dict[str, Any], data: MedNist, device: str
+) -> dict[str, Any]:
     """Train one of them; the losses of all steps and the accuracy afterwards."""
+    size, steps, seed = settings["size"], settings["steps"], settings["seed"]
     network = classifier(
-        task["form"], task["depth"], task["init"], width=WIDTH, size=SIZE, seed=SEED
-    )
-    setting = Setting(task["optimiser"], task["rate"], STEPS, BATCH, SEED, every=STEPS)
-    factor = data.train.x.shape[-1] // SIZE
-    inner = data.inner.first(LOOKED_AT).pooled(factor)
+        task["form"], task["depth"], task["init"], width=settings["width"], size=size, seed=seed
+    ).to(device)
+    setting = Setting(task["optimiser"], task["rate"], steps, settings["batch"], seed, every=steps)
+    factor = data.train.x.shape[-1] // size
+    inner = data.inner.first(settings["looked_at"]).pooled(factor)
     record, _ = train(network, setting, data.train.pooled(factor), inner)
     accuracy = record["looks"][-1]["accuracy"] if record["looks"] else None
     return {
@@ -50,12 +51,3 @@ def best(results: list[dict[str, Any]], **wanted: Any) -> dict[str, Any]:
     found = chosen(results, **wanted)
     alive = [each for each in found if each["outcome"] != "diverged"]
     return max(alive or found, key=lambda each: each["accuracy"] or 0.0)
-
-
-def chosen(results: list[dict[str, Any]], **wanted: Any) -> list[dict[str, Any]]:
-    """The runs with these properties."""
-    return [
-        each
-        for each in results
-        if all(each["task"][name] == value for name, value in wanted.items())
-    ]

@@ -10,28 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from AttribSegLib.errors import InputError
+from labelled_images import Images
 
 #: Share of train/ that learning rates and epochs are chosen on.
 INNER = 0.15
-
-
-@dataclass(frozen=True)
-class Images:
-    """Images (N, 1, I, J), standardised, and their classes (N,)."""
-
-    x: torch.Tensor
-    y: torch.Tensor
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def pooled(self, factor: int) -> Images:
-        """The same on a coarser grid, by average pooling."""
-        return Images(torch.nn.functional.avg_pool2d(self.x, factor), self.y)
-
-    def first(self, count: int) -> Images:
-        """The first of them."""
-        return Images(self.x[:count], self.y[:count])
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,13 @@
-"""The networks of the study: ResNets in three forms, each drawn in one of two ways."""
+"""The networks of the study in their forms, each drawn in one of two ways."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
+from AttribSegLib.networks.patchgan import PatchGAN
 from monai.networks.nets import ResNet
 from MonotoneNetLib.conversion import monotone
 from MonotoneNetLib.encoders import ConvolutionalEncoder
@@ -56,9 +59,17 @@ def without_norms(module: nn.Module) -> nn.Module:
 
 
 def classifier(
-    form: str, depth: int, init: str, *, width: float, size: int, seed: int, centred: bool = False
+    form: str,
+    depth: int,
+    init: str,
+    *,
+    width: float,
+    size: int,
+    seed: int,
+    outputs: int = 6,
+    centred: bool = False,
 ) -> InterpretableMonotoneNet:
-    """An encoder and a ResNet above it, with a logit for each of the six classes.
+    """An encoder and a ResNet above it, with a logit for each of the classes.
 
     Parameters
     ----------
@@ -71,13 +82,63 @@ def classifier(
         Of the images, and of the noise that "ours" measures on.
     seed : int
         Of weights and noise.
+    outputs : int
+        Classes.
     centred : bool
         Whether "ours" divides by the standard deviation, or by the root mean square.
     """
+    body = resnet(form, depth, width=width, channels=FEATURES, outputs=outputs)
+    return _above_encoder(body, init, size, seed=seed, centred=centred)
+
+
+def patchgan(
+    form: str, init: str, *, width: float, size: int, seed: int
+) -> InterpretableMonotoneNet:
+    """The same encoder and a PatchGAN above it, with one logit.
+
+    Parameters
+    ----------
+    form : {"standard", "monotone"}
+        The standard one has instance norm.
+    init, width, size, seed
+        As in :func:`classifier`.
+    """
+    body: nn.Module = PatchGAN(dimensions=2, in_channels=FEATURES, width=width)
+    if form == "monotone":
+        body = monotone(body)
+    return _above_encoder(body, init, size, seed=seed, centred=False)
+
+
+def perceptron(
+    form: str, init: str, *, inputs: int, hidden: Sequence[int], outputs: int, seed: int
+) -> nn.Module:
+    """Linear layers with LeakyReLU between them, on the numbers themselves: no encoder below.
+
+    Parameters
+    ----------
+    form : {"standard", "monotone"}
+    init, seed
+        As in :func:`classifier`.
+    inputs, outputs : int
+    hidden : sequence of int
+        Units of the layers between.
+    """
+    layers: list[nn.Module] = []
+    for before, after in pairwise([inputs, *hidden, outputs]):
+        layers += [nn.Linear(before, after), nn.LeakyReLU(0.2)]
+    network: nn.Module = nn.Sequential(*layers[:-1])
+    if form == "monotone":
+        network = monotone(network)
+    draw(network, init, (inputs,), seed=seed, centred=False)
+    return network
+
+
+def _above_encoder(
+    body: nn.Module, init: str, size: int, *, seed: int, centred: bool
+) -> InterpretableMonotoneNet:
     encoder = ConvolutionalEncoder(
         dimensions=2, in_channels=1, features=FEATURES, kernels=(7, 3), norm="none"
     )
-    body = resnet(form, depth, width=width, channels=FEATURES, outputs=6)
     network = InterpretableMonotoneNet(encoder, body)
     draw(network, init, (1, size, size), seed=seed, centred=centred)
     return network

@@ -2,193 +2,164 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import accuracy
-import depth
-import ladder
 import numpy as np
+import tables
+import tumours
 from AttribSegLib.evaluation_report import markdown_table
-from networks import FORMS, INITS
+from networks import INITS
+from rows import COLUMNS, best, chosen
+from summary import cell_text, name_of, one, table_62
 
 HERE = Path(__file__).resolve().parent
-PUBLISHED = {
-    ("batch", "kaiming"): "1.00",
-    ("batch", "ours"): "1.00",
-    ("monotone", "kaiming"): "diverges",
-    ("monotone", "ours"): ".98",
-}
 
 
-def page(results: dict[str, Any]) -> str:
+def page(settings: dict[str, Any], results: dict[str, Any]) -> str:
     """All of it, as Markdown."""
     template = (HERE / "results.template.md").read_text(encoding="utf-8")
-    parts = ("depth", "search", "accuracy", "ladder", "deep")
+    about = results["about"]
     return template.format(
-        depth=depth_table(results["depth"]),
-        band=band_table(results["depth"]),
-        accuracy=accuracy_table(results["search"], results["accuracy"]),
-        search=search_table(results["search"]),
-        outcomes=outcome_table(results["ladder"]),
-        deep=deep_table(results["deep"]),
-        gaps=gaps(results["accuracy"]),
-        rms=found_in(results["search"], centred=False),
-        centred=found_in(results["search"], centred=True),
-        minutes=f"{sum(r['cpu_seconds'] for part in parts for r in results[part]) / 60:.0f}",
-        **{
-            f"{part}_minutes": f"{sum(r['cpu_seconds'] for r in results[part]) / 60:.0f}"
-            for part in parts
+        settings=settings,
+        table=table_62(settings, results["table"]),
+        pairs=pair_table(settings, results["pairs"]),
+        depth=tables.depth_table(results["depth"], settings["depth"]["seeds"][0]),
+        band=tables.band_table(results["depth"]),
+        outcomes=tables.outcome_table(results["ladder"], settings["ladder"]),
+        deep=tables.deep_table(results["deep"]),
+        search=tables.search_table(results["search"], settings["accuracy"]),
+        accuracy=tables.accuracy_table(
+            results["search"], results["accuracy"], settings["accuracy"]
+        ),
+        brains_search=rate_table(results["brains_search"], settings["brains"]["rates"]),
+        brains=detail_table(results["table"], "brains"),
+        brains_counts=", ".join(
+            f"{name}: {c['slices']} slices ({c['pathological']} pathological) of {c['patients']} "
+            "patients"
+            for name, c in about["brains"]["counts"].items()
+        ),
+        side=about["brains"]["side"],
+        plain={name: f"{value:.3f}" for name, value in about["brains"]["plain"].items()},
+        tumours=detail_table(results["table"], "tumours"),
+        tumours_rates="; ".join(
+            f"{form}, {INITS[init]}: {settings['tumours']['rates'][f'{form}, {init}']:g}"
+            for form, init in COLUMNS
+        ),
+        about=about["tumours"],
+        classes=", ".join(f"{name} {n}" for name, n in about["tumours"]["classes"].items()),
+        nearest={
+            name: f"{about['tumours'][f'nearest_{name}']:.3f}"
+            for name in ("val", "folds", "groups")
         },
+        alike=alike_table(results["alike"]),
+        close=tumours.CLOSE,
+        cells=detail_table(results["table"], "cells"),
+        cells_rates=rate_table(results["cells"], settings["cells"]["rates"]),
+        ceiling=ceiling(results["cells"]),
+        minutes=minutes(results),
     )
 
 
-def depth_table(rows: list[dict[str, Any]]) -> str:
-    """Range of features and gradients over layers, first seed, all networks."""
-    head = ["Network", "Initialisation", "Linear layers", "Feature std: lowest", "highest"]
-    head += ["last layer", "Gradient std: first layer", "lowest", "highest"]
-    head += ["Correlation before the last layer", "Prop. 6 is off by (mean)", "(at most)"]
-    table = []
-    for row in (row for row in rows if row["seed"] == depth.SEEDS[0]):
-        table.append(
+def minutes(results: dict[str, Any]) -> str:
+    """Processor minutes of the parts, as one sentence's list."""
+    parts = {
+        "features by depth": ("depth",),
+        "short trainings": ("ladder",),
+        "ResNet-152 for longer": ("deep",),
+        "MedNIST": ("search", "accuracy"),
+        "healthy/tumour slices": ("brains_search", "brains"),
+        "brain tumours": ("tumours",),
+        "cells": ("cells",),
+    }
+    # A final training may be the very file of a search: only what ran is counted.
+    spent = {
+        name: sum(
+            {str(r.get("task", r)): r["cpu_seconds"] for k in keys for r in results[k]}.values()
+        )
+        for name, keys in parts.items()
+    }
+    listed = ", ".join(f"{name} {seconds / 60:.0f}" for name, seconds in spent.items())
+    return f"{sum(spent.values()) / 60:.0f} ({listed})"
+
+
+def pair_table(settings: dict[str, Any], pairs: Sequence[dict[str, Any]]) -> str:
+    """Differences between columns, in points of accuracy."""
+    head = ["Data, network", "Difference of", "and", "Runs", "Points, mean"]
+    head += ["95 % over runs", "95 % over patients or look-alikes"]
+    lines = []
+    for each in pairs:
+        names = [f"{form}, {INITS[init]}" for form, init in (each["first"], each["second"])]
+        intervals = [interval_text(each[key]) for key in ("over_runs", "over_groups")]
+        lines.append(
             [
-                f"ResNet-{row['depth']}, {FORMS[row['form']]}",
-                INITS[row["init"]],
-                str(row["layers"]),
-                *(f"{row[name]:.3g}" for name in ("lowest", "highest", "last")),
-                *(f"{row[f'gradient_{name}']:.2g}" for name in ("first", "lowest", "highest")),
-                f"{row['correlation_before_last']:.2f}",
-                f"{row['correlation_error']:.3f}",
-                f"{row['correlation_error_highest']:.3f}",
+                name_of(settings, each["row"]),
+                *names,
+                str(each["runs"]),
+                f"{100 * each['mean']:+.1f}",
+                *intervals,
             ]
         )
-    return markdown_table(head, table)
+    return markdown_table(head, lines)
 
 
-def band_table(rows: list[dict[str, Any]]) -> str:
-    """What lies outside the band with "ours", over all seeds."""
-    head = ["Network", "Seed", "All but the last: lowest", "highest", "Last layer"]
-    head += ["Layers outside"]
-    table = []
-    for row in (row for row in rows if row["init"] == "ours"):
-        outside = ", ".join(f"`{name}` ({std:.2f})" for name, std in row["outside"].items())
-        table.append(
-            [
-                f"ResNet-{row['depth']}, {FORMS[row['form']]}",
-                str(row["seed"]),
-                *(f"{std:.3f}" for std in (*row["before_last"], row["last"])),
-                f"{len(row['outside'])} of {row['layers']}" + (f": {outside}" if outside else ""),
-            ]
-        )
-    return markdown_table(head, table)
+def interval_text(interval: Sequence[float] | None) -> str:
+    """An interval of a share, in points."""
+    return "-" if interval is None else f"{100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}"
 
 
-def accuracy_table(search: list[dict[str, Any]], trained: list[dict[str, Any]]) -> str:
-    """Table 6.2 in small."""
-    head = [
-        "Network; initialisation",
-        "Epochs",
-        "Learning rate",
-        "Inner part, mean",
-        "val/, mean",
-        "sd",
-    ]
-    head += ["each seed", "best look, in steps", "Diverged", "Thesis (ResNet-152)"]
-    table = []
-    for form, init, centred, epochs in accuracy.table_rows():
-        runs = accuracy.of_row(trained, form, init, centred, epochs)
-        test = [run["test"] for run in runs]
-        table.append(
-            [
-                accuracy.name_of(form, init, centred),
-                str(epochs),
-                f"{accuracy.choice(search, form, init, centred)['task']['rate']:g}",
-                f"{np.mean([(run['inner'] or {'accuracy': 0})['accuracy'] for run in runs]):.3f}",
-                f"{np.mean(test):.3f}",
-                f"{np.std(test, ddof=1):.3f}",
-                " ".join(f"{each:.3f}" for each in test),
-                " ".join(str((run["inner"] or {"step": 0})["step"]) for run in runs),
-                f"{sum(run['outcome'] == 'diverged' for run in runs)} of {len(runs)}",
-                PUBLISHED[form, init],
-            ]
-        )
-    return markdown_table(head, table)
+def detail_table(table: Sequence[dict[str, Any]], row: str) -> str:
+    """One row of table 6.2 at length."""
+    cells = [one(table, row, form, init) for form, init in COLUMNS]
+    ranked = cells[0]["auroc"][0] is not None
+    head = ["Network", "First loss", "Accuracy", "each run", "Class-weighted"]
+    head += ["AUROC"] if ranked else []
+    lines = []
+    for cell in cells:
+        first = cell["first_loss"]
+        line = [
+            f"{cell['form']}, {INITS[cell['init']]}",
+            "inf" if first is None else f"{first:.3g}",
+            cell_text(cell),
+            " ".join(f"{each:.3f}" for each in cell["test"]),
+            f"{np.mean(cell['balanced']):.3f}",
+        ]
+        if ranked:
+            line.append(f"{np.mean([a for a in cell['auroc'] if a is not None]):.3f}")
+        lines.append(line)
+    return markdown_table(head, lines)
 
 
-def search_table(search: list[dict[str, Any]]) -> str:
-    """Accuracy on the inner part for every learning rate that was tried."""
-    head = ["Network; initialisation", *(f"Adam {rate:g}" for rate in accuracy.RATES)]
-    table = []
-    for form, init, centred in accuracy.rows():
-        cells = []
-        for run in accuracy.of_row(search, form, init, centred, accuracy.SEARCH_EPOCHS):
-            value = f"{run['inner']['accuracy']:.3f}" if run["inner"] else "-"
-            start = run["first_loss"]
-            first = "inf" if start is None else f"{start:.3g}"
-            mark = "" if run["outcome"] == "learned" else f", {run['outcome']}"
-            cells.append(f"{value} (loss {first} at the start{mark})")
-        table.append([accuracy.name_of(form, init, centred), *cells])
-    return markdown_table(head, table)
+def rate_table(runs: Sequence[dict[str, Any]], rates: Sequence[float]) -> str:
+    """Accuracy on the inner or validation part for every learning rate, mean over seeds."""
+    lines = []
+    for form, init in COLUMNS:
+        line = [f"{form}, {INITS[init]}"]
+        for rate in rates:
+            looks = [run["inner"] for run in chosen(runs, form=form, init=init, rate=rate)]
+            line.append(f"{np.mean([look['accuracy'] if look else 0 for look in looks]):.3f}")
+        seeds = sorted({run["task"]["seed"] for run in runs})
+        picked = [
+            best(chosen(runs, form=form, init=init, seed=seed))["task"]["rate"] for seed in seeds
+        ]
+        lines.append([*line, " ".join(f"{rate:g}" for rate in picked)])
+    return markdown_table(["Network", *(f"{rate:g}" for rate in rates), "Chosen"], lines)
 
 
-def outcome_table(steps: list[dict[str, Any]]) -> str:
-    """What became of the short trainings, and the best of them by depth."""
-    head = ["Network; initialisation", "Learned", "Not learned", "Diverged"]
-    head += [f"{o}: best, ResNet-{d}" for o in ladder.RATES for d in ladder.DEPTHS]
-    table = []
-    for form in FORMS:
-        for init in INITS:
-            runs = ladder.chosen(steps, form=form, init=init)
-            counts = [
-                str(sum(run["outcome"] == name for run in runs))
-                for name in ("learned", "not learned", "diverged")
-            ]
-            cells = []
-            for optimiser in ladder.RATES:
-                for layers in ladder.DEPTHS:
-                    run = ladder.best(
-                        steps, form=form, init=init, optimiser=optimiser, depth=layers
-                    )
-                    diverged = run["outcome"] == "diverged"
-                    cells.append("div." if diverged else f"{run['accuracy']:.2f}")
-            table.append([f"{FORMS[form]}; {INITS[init]}", *counts, *cells])
-    return markdown_table(head, table)
-
-
-def deep_table(runs: list[dict[str, Any]]) -> str:
-    """The longer trainings of a monotone ResNet-152."""
-    head = ["Initialisation", "Learning rate", "First loss", "Outcome"]
-    head += ["Inner part, best look: loss", "accuracy", "val/: accuracy"]
-    table = []
-    for run in runs:
-        table.append(
-            [
-                INITS[run["task"]["init"]],
-                f"{run['task']['rate']:g}",
-                f"{run['first_loss']:.3g}",
-                run["outcome"],
-                f"{run['inner']['loss']:.3g}" if run["inner"] else "-",
-                f"{run['inner']['accuracy']:.3f}" if run["inner"] else "-",
-                f"{run['test']:.3f}",
-            ]
-        )
-    return markdown_table(head, table)
-
-
-def gaps(trained: list[dict[str, Any]]) -> str:
-    """By how many points monotone is below standard on val/, both with "ours", by epochs."""
-
-    def mean(form: str, epochs: int) -> float:
-        runs = accuracy.of_row(trained, form, "ours", False, epochs)
-        return float(np.mean([run["test"] for run in runs]))
-
-    standard = mean("batch", accuracy.EPOCHS["batch"][-1])
-    return " and ".join(
-        f"{100 * (standard - mean('monotone', epochs)):.1f} points after {epochs} epochs"
-        for epochs in accuracy.EPOCHS["monotone"]
+def alike_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Accuracy of images that resemble something that was trained on, and of the others."""
+    head = ["Network", f"With a look-alike ({rows[0]['images_close']} images)", "Others"]
+    return markdown_table(
+        head,
+        [
+            [f"{r['form']}, {INITS[r['init']]}", f"{r['close']:.3f}", f"{r['others']:.3f}"]
+            for r in rows
+        ],
     )
 
 
-def found_in(search: list[dict[str, Any]], *, centred: bool) -> str:
-    """Best accuracy of the search for monotone networks with "ours"."""
-    return f"{accuracy.choice(search, 'monotone', 'ours', centred)['inner']['accuracy']:.3f}"
+def ceiling(runs: Sequence[dict[str, Any]]) -> str:
+    """The best accuracy that there is, by seed."""
+    by_seed = {run["task"]["seed"]: run["ceiling"] for run in runs}
+    return ", ".join(f"{by_seed[seed]:.3f}" for seed in sorted(by_seed))
