@@ -2,7 +2,7 @@
 
 Converts the data, trains both recipes on CPU with the same budget for three seeds, and reports on
 patients that neither training nor the choice of the epoch has seen. What is finished is not run
-again. About 45 minutes on two cores.
+again.
 """
 
 from __future__ import annotations
@@ -22,15 +22,19 @@ from AttribSegLib.bundle import load_bundle  # noqa: E402
 from AttribSegLib.cohort import Cohort, read_cohort  # noqa: E402
 from AttribSegLib.evaluation import ALL_CASES, PATHOLOGICAL, Evaluation, evaluate  # noqa: E402
 from AttribSegLib.evaluation_report import markdown_table  # noqa: E402
-from AttribSegLib.files import atomic_path, write_json, write_text  # noqa: E402
-from AttribSegLib.provenance import versions  # noqa: E402
+from AttribSegLib.files import atomic_path  # noqa: E402
 from lgg_cohort import convert  # noqa: E402
-from study import data_folder, mean_and_sd, pooled, train_once, with_smoothed  # noqa: E402
+from study import (  # noqa: E402
+    Study,
+    begin,
+    mean_and_sd,
+    pooled,
+    publish,
+    train_once,
+    with_smoothed,
+)
 
-SEEDS = (0, 1, 2)
-SIGMA = 1.5
 CONSTRAINTS = ("unsup", "none")
-RECIPE: dict[str, Any] = json.loads((HERE / "recipe.json").read_text(encoding="utf-8"))
 IMAGE_METRICS = (
     "auroc",
     "true_positive_rate",
@@ -44,23 +48,26 @@ MAPS = {
 }
 
 
-def evaluate_bundle(folder: Path, cohort: Cohort, *, mask_tuned: bool = False) -> Evaluation:
+def evaluate_bundle(
+    folder: Path, cohort: Cohort, sigma: float, *, mask_tuned: bool = False
+) -> Evaluation:
     """Test metrics of a bundle: raw maps and, for all alike, smoothed ones."""
     bundle = load_bundle(folder)
     thresholds = bundle.alternatives if mask_tuned else bundle.thresholds
     cases = evaluated_cases(bundle, cohort.in_split("test"))
-    return evaluate(with_smoothed(cases, SIGMA), thresholds=thresholds, split="test")
+    return evaluate(with_smoothed(cases, sigma), thresholds=thresholds, split="test")
 
 
-def collect(cohort: Cohort, work: Path) -> dict[str, Any]:
+def collect(cohort: Cohort, study: Study) -> dict[str, Any]:
     """Figures of every run."""
+    sigma = study.settings["sigma_pixels"]
     runs: list[dict[str, Any]] = []
     for constraint in CONSTRAINTS:
-        for seed in SEEDS:
-            folder = work / f"{constraint}-{seed}"
-            evaluation = evaluate_bundle(folder, cohort)
+        for seed in study.settings["seeds"]:
+            folder = study.work / f"{constraint}-{seed}"
+            evaluation = evaluate_bundle(folder, cohort, sigma)
             tumour, everything = (evaluation.populations[n] for n in (PATHOLOGICAL, ALL_CASES))
-            tuned = evaluate_bundle(folder, cohort, mask_tuned=True)
+            tuned = evaluate_bundle(folder, cohort, sigma, mask_tuned=True)
             training = load_bundle(folder).record
             names = ("attribution", "FLAIR intensity")
             runs.append(
@@ -110,18 +117,11 @@ def collect(cohort: Cohort, work: Path) -> dict[str, Any]:
                 f"{runs[-1]['tumour_slices']['attribution']['auprc']:.3f}",
                 flush=True,
             )
-    return {
-        "recipe": RECIPE,
-        "seeds": list(SEEDS),
-        "sigma_pixels": SIGMA,
-        "runs": runs,
-        "versions": versions(),
-    }
+    return {"runs": runs}
 
 
-def report(results: dict[str, Any]) -> str:
-    """The study's page."""
-    runs = results["runs"]
+def report(study: Study, runs: list[dict[str, Any]]) -> tuple[str, str]:
+    """The study's page, and its summary."""
 
     def of(constraint: str) -> list[dict[str, Any]]:
         return [run for run in runs if run["constraint"] == constraint]
@@ -172,14 +172,13 @@ def report(results: dict[str, Any]) -> str:
     )
     tumour, everything = (runs[0]["population"][p] for p in ("tumour_slices", "all_slices"))
     minutes = [run["training_seconds"] / 60 for run in runs]
-    recipe = json.dumps(results["recipe"])
-    return f"""# Tumours in 2D: lgg-2d
-
-TCGA-LGG FLAIR, 128 x 128, the central half of every patient's stack, skull removed slice by
-slice, standardised per patient. Healthy: no tumour pixel; pathological: tumour on more than 0.1 %
-of the slice; the slices in between are not used. Patients are split 60 / 15 / 25 %; training and
-the choice of the epoch never see the test patients, whose figures are below. Both recipes have
-the same seed, budget and settings and differ in the constraint alone:
+    recipe = json.dumps(study.settings["recipe"])
+    main = table("tumour_slices")
+    page = f"""TCGA-LGG FLAIR, 128 x 128, the central half of every patient's stack, skull removed
+slice by slice, standardised per patient. Healthy: no tumour pixel; pathological: tumour on more
+than 0.1 % of the slice; the slices in between are not used. Patients are split 60 / 15 / 25 %;
+training and the choice of the epoch never see the test patients, whose figures are below. Both
+recipes have the same seed, budget and settings and differ in the constraint alone:
 
     {recipe}
 
@@ -189,7 +188,7 @@ The settings were chosen on the validation patients, by image AUROC and, since t
 masks, also by the AUPRC of the maps there: they are mask-tuned on validation. The skull removal
 was developed by eye on all patients, without the masks. Thresholds are label-only: mean false
 positives on 0.5 % of the brain in healthy validation slices. Mean +- SD over
-{len(results["seeds"])} seeds; voxels inside the brain, pooled.
+{len(study.settings["seeds"])} seeds; voxels inside the brain, pooled.
 
 ## Images
 
@@ -201,7 +200,7 @@ positives on 0.5 % of the brain in healthy validation slices. Mean +- SD over
 
 {tumour[0]} slices of {tumour[1]} patients, prevalence {tumour[2]:.3f}. Raw maps.
 
-{table("tumour_slices")}
+{main}
 
 {per_seed}
 
@@ -213,7 +212,7 @@ positives on 0.5 % of the brain in healthy validation slices. Mean +- SD over
 
 ## Smoothed, all maps alike
 
-Gaussian of {results["sigma_pixels"]} pixels inside the brain; tumour slices only.
+Gaussian of {study.settings["sigma_pixels"]} pixels inside the brain; tumour slices only.
 
 {table("tumour_slices", ", smoothed")}
 
@@ -223,6 +222,16 @@ Gaussian of {results["sigma_pixels"]} pixels inside the brain; tumour slices onl
 
 Oracle Dice is the best over all thresholds, chosen on the very masks it is measured on.
 """
+    summary = f"""{tumour[0]} tumour slices of {tumour[1]} test patients, lesions {tumour[2]:.3f}
+of the brain; split by patient; {len(study.settings["seeds"])} seeds, {study.setting} setting; raw
+maps, voxels pooled. Label-only threshold: mean false positives on 0.5 % of the brain in healthy
+validation slices.
+
+{main}
+
+![Precision and recall](precision_recall.png)
+"""
+    return page, summary
 
 
 def draw_examples(cohort: Cohort, work: Path, path: Path, *, count: int = 6) -> None:
@@ -266,7 +275,7 @@ def draw_examples(cohort: Cohort, work: Path, path: Path, *, count: int = 6) -> 
         FigureCanvasAgg(figure).print_png(str(temporary))
 
 
-def draw_precision_recall(cohort: Cohort, work: Path, path: Path) -> None:
+def draw_precision_recall(cohort: Cohort, study: Study, path: Path) -> None:
     """Pooled precision-recall curves on tumour slices, one line per seed."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -274,11 +283,12 @@ def draw_precision_recall(cohort: Cohort, work: Path, path: Path) -> None:
     figure = Figure(figsize=(5.2, 4.2), layout="constrained")
     axis = figure.subplots()
     for constraint, colour in (("unsup", "#D55E00"), ("none", "#0072B2")):
-        for seed in SEEDS:
-            evaluation = evaluate_bundle(work / f"{constraint}-{seed}", cohort)
+        for seed in study.settings["seeds"]:
+            folder = study.work / f"{constraint}-{seed}"
+            evaluation = evaluate_bundle(folder, cohort, study.settings["sigma_pixels"])
             maps = evaluation.populations[PATHOLOGICAL].maps
             curve = maps["attribution"].curves
-            label = MAPS[constraint] if seed == SEEDS[0] else None
+            label = MAPS[constraint] if seed == study.settings["seeds"][0] else None
             axis.plot(curve.recall, curve.precision, color=colour, lw=1.2, label=label)
     curve = maps["FLAIR intensity"].curves
     axis.plot(curve.recall, curve.precision, color="k", ls="--", lw=1.2, label=MAPS["FLAIR"])
@@ -291,23 +301,21 @@ def draw_precision_recall(cohort: Cohort, work: Path, path: Path) -> None:
 
 def main() -> None:
     """Run what is not done yet, then report."""
-    source = data_folder("lgg_flair_2d.npz") / "lgg_flair_2d.npz"
-    work = HERE / "work"
-    table = work / "cohort" / "cohort.csv"
+    study = begin(__file__, __doc__)
+    # All studies on these slices share the cohort.
+    table = HERE / "work" / "cohort" / "cohort.csv"
     if not table.exists():
         print("converting the data (about 3 minutes)", flush=True)
-        convert(source, table.parent)
-    for seed in SEEDS:
+        convert(study.data / "lgg_flair_2d.npz", table.parent)
+    for seed in study.settings["seeds"]:
         for constraint in CONSTRAINTS:
-            recipe = {**RECIPE, "constraint": constraint}
-            train_once(table, work / f"{constraint}-{seed}", recipe, seed=seed)
+            recipe = {**study.settings["recipe"], "constraint": constraint}
+            train_once(table, study.work / f"{constraint}-{seed}", recipe, seed=seed)
     cohort = read_cohort(table, check_images=False)
-    results = collect(cohort, work)
-    write_json(HERE / "results.json", results)
-    write_text(HERE / "results.md", report(results))
-    draw_precision_recall(cohort, work, HERE / "precision_recall.png")
-    draw_examples(cohort, work, HERE / "examples.png")
-    print(f"written: {HERE / 'results.md'}")
+    results = collect(cohort, study)
+    draw_precision_recall(cohort, study, study.out / "precision_recall.png")
+    draw_examples(cohort, study.work, study.out / "examples.png")
+    publish(study, results, *report(study, results["runs"]))
 
 
 if __name__ == "__main__":

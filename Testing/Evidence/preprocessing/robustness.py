@@ -1,7 +1,7 @@
 """Registration under random poses: does it land where the unposed scan lands?
 
-Four raw scans (ATTRIBSEG_DATA/ms/raw/patient01) and four simulated heads, ten poses each. Finished
-runs are kept in work/robustness.jsonl, so that the study can be stopped and run again.
+Four raw scans (ATTRIBSEG_DATA/ms/raw/patient01) and four simulated heads, some poses each. Finished
+runs are kept in robustness.jsonl, so that the study can be stopped and run again.
 """
 
 import json
@@ -21,7 +21,6 @@ from patient import RAW
 from poses import pose
 from scipy import ndimage
 
-HERE = Path(__file__).resolve().parent
 REAL = ("study1_FLAIR", "study1_T1W", "study2_FLAIR", "study2_T1W")
 #: Simulated heads: modality, seed, voxel size in mm. Pathological, the tumour in one of them.
 SIMULATED = {
@@ -161,11 +160,14 @@ def montage(rows: list[dict], path: Path) -> None:
     plt.close(figure)
 
 
-def run(jobs: int, poses: int = 10) -> list[dict]:
+def run(work: Path, picture: Path, *, jobs: int, poses: int) -> list[dict]:
     """Run what is missing; write the montage and return one row per run."""
-    kept = HERE / "work" / "robustness.jsonl"
-    kept.parent.mkdir(exist_ok=True)
-    rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    kept = work / "robustness.jsonl"
+    rows = (
+        [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()]
+        if kept.exists()
+        else []
+    )
     done = {(row["scan"], row["pose"], row["hard"]) for row in rows}
     tasks = [(s, n, False) for s in SCANS for n in range(poses)]
     tasks += [(s, n, True) for s in REAL for n in range(poses)]
@@ -174,13 +176,12 @@ def run(jobs: int, poses: int = 10) -> list[dict]:
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         for future in as_completed([pool.submit(measure, *task) for task in tasks]):
             rows.append(future.result())
-            with kept.open("a") as stream:
+            with kept.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(rows[-1]) + "\n")
             last = rows[-1]
             print(last["scan"], last["pose"], kind(last), f"{last['mean_mm']:.2f} mm", flush=True)
     order = {scan: number for number, scan in enumerate(SCANS)}
     rows.sort(key=lambda row: (row["hard"], order[row["scan"]], row["pose"]))
-    picture = HERE / "robustness.png"
     if tasks or not picture.is_file():
         montage(rows, picture)
     return rows
