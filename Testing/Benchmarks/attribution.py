@@ -73,7 +73,7 @@ def _captum_with_defaults() -> None:
 def _peak_of(name: str) -> float:
     """Memory of one of the above over the process before it, in a process of its own."""
     command = [sys.executable, __file__, name]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, encoding="utf-8")
     return float(done.stdout.strip().splitlines()[-1])
 
 

@@ -70,7 +70,13 @@ def _measure_apart(group: str) -> dict[str, float]:
     environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
     command = [sys.executable, str(HERE / "run.py"), "--group", group]
     done = subprocess.run(
-        command, check=True, stdout=subprocess.PIPE, text=True, cwd=HERE, env=environment
+        command,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=HERE,
+        env=environment,
+        encoding="utf-8",
     )
     return json.loads(done.stdout.strip().splitlines()[-1])
 

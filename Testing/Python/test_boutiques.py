@@ -28,7 +28,7 @@ def descriptor():
 def test_valid(descriptor, tmp_path):
     boutiques.validate(str(DESCRIPTOR))
     broken = tmp_path / "broken.json"
-    broken.write_text(json.dumps({**descriptor, "command-line": "attribseg"}))
+    broken.write_text(json.dumps({**descriptor, "command-line": "attribseg"}), encoding="utf-8")
     with pytest.raises(DescriptorValidationError):
         boutiques.validate(str(broken))
     assert descriptor["tool-version"] == __version__
@@ -52,7 +52,7 @@ def test_its_command_lines_are_understood(tmp_path, capsys):
     given = {"cohort": "raw.csv", "out": "a folder", "spacing": 2, "n4": True, "jobs": 3}
     given |= {"steps": "brain,standardise", "interslice_factor": 2.5, "background": -3}
     invocation = tmp_path / "invocation.json"
-    invocation.write_text(json.dumps(given))
+    invocation.write_text(json.dumps(given), encoding="utf-8")
     done = boutiques.execute("simulate", str(DESCRIPTOR), "-i", str(invocation))
     words = shlex.split(done.shell_command)
     assert words[:2] == ["attribseg", "preprocess"]

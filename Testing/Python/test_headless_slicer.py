@@ -129,7 +129,7 @@ def test_saved_segmentation_is_read_again(
 
 
 def test_files_that_slicer_cannot_read(slicer_app: Any, tmp_path: Path) -> None:
-    (tmp_path / "text.seg.nrrd").write_text("nothing")
+    (tmp_path / "text.seg.nrrd").write_text("nothing", encoding="utf-8")
     with pytest.raises(RuntimeError, match="reads no segmentation"):
         slicer_app.load_segmentation(tmp_path / "text.seg.nrrd")
     with pytest.raises(ValueError, match="orientation"):

@@ -161,7 +161,12 @@ def test_opening_the_module_imports_no_torch():
         "    print('loaded', sorted({'torch', 'monai', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+        encoding="utf-8",
     )
     assert "loaded []" in done.stdout
 

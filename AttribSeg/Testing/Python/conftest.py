@@ -117,7 +117,7 @@ def small_cohort(tmp_path: Path) -> Callable[..., Any]:
                 cells.append(str(size[2] // 2) if slices else "")
                 lines.append(",".join([*cells, str(int(nominal))]))
         table = folder / "cohort.csv"
-        table.write_text("\n".join(lines) + "\n")
+        table.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return read_cohort(table, check_images=False)
 
     return make

@@ -91,7 +91,7 @@ def few_trials(monkeypatch):
 def test_trains_with_the_largest_alpha_and_resumes_without_training(tmp_path, small_cohort):
     cohort, out, events = small_cohort(), tmp_path / "out", []
     bundle = train(cohort, out, on_event=events.append)
-    table = json.loads((out / "alpha_search.json").read_text())
+    table = json.loads((out / "alpha_search.json").read_text(encoding="utf-8"))
     trials = table["trials"]
     assert len(trials) == 3
     assert trials[0]["alpha"] == 0.0
@@ -131,7 +131,7 @@ def test_trains_with_the_largest_alpha_and_resumes_without_training(tmp_path, sm
     again = train(cohort, out, resume=True, on_event=events.append)
     assert {event["event"] for event in events} == {"done", "alpha"}
     assert again.thresholds == bundle.thresholds
-    assert json.loads((out / "alpha_search.json").read_text()) == table
+    assert json.loads((out / "alpha_search.json").read_text(encoding="utf-8")) == table
 
 
 @pytest.mark.usefixtures("few_trials")
@@ -179,7 +179,9 @@ def test_no_good_alpha_is_an_error(tmp_path, small_cohort, monkeypatch):
     monkeypatch.setattr(alpha_search, "ALLOWED_LOSS", -2.0)
     with pytest.raises(InputError, match=r"even alpha 0\.0158 costs more"):
         train(small_cohort(), tmp_path / "out")
-    rows = json.loads((tmp_path / "out" / "alpha_search.json").read_text())["trials"]
+    rows = json.loads((tmp_path / "out" / "alpha_search.json").read_text(encoding="utf-8"))[
+        "trials"
+    ]
     assert [row["good"] for row in rows] == [True, False, False]
     assert not (tmp_path / "out" / "config.json").exists()
 
@@ -192,7 +194,9 @@ def test_an_alpha_that_explodes_is_too_large_and_no_end(
     monkeypatch.setattr(alpha_search, "COARSE", 1e42)
     events = []
     bundle = train(cohort, tmp_path / "out", recipe, on_event=events.append)
-    rows = json.loads((tmp_path / "out" / "alpha_search.json").read_text())["trials"]
+    rows = json.loads((tmp_path / "out" / "alpha_search.json").read_text(encoding="utf-8"))[
+        "trials"
+    ]
     assert rows[1] == {"alpha": 1e39, "tpr": None, "tnr": None, "good": False}
     assert rows[2]["good"]
     assert bundle.recipe.alpha == pytest.approx(1e-3)

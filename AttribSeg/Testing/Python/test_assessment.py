@@ -106,11 +106,13 @@ def test_channels_are_taken_by_name(tiny_bundle, tmp_path, volume_cohort):
     bundle = tiny_bundle(channels=("FLAIR", "T1"))
     table = volume_cohort(tmp_path, channels=("T2", "T1", "FLAIR"))
     found = assess(bundle, read_cohort(table, check_images=False))
-    columns = table.read_text().splitlines()[0].split(",")
+    columns = table.read_text(encoding="utf-8").splitlines()[0].split(",")
     order = [columns.index(name) for name in (*columns[:4], "FLAIR", "T1", "lesions")]
     other = tmp_path / "other.csv"
-    lines = [line.split(",") for line in table.read_text().splitlines()]
-    other.write_text("\n".join(",".join(cells[i] for i in order) for cells in lines))
+    lines = [line.split(",") for line in table.read_text(encoding="utf-8").splitlines()]
+    other.write_text(
+        "\n".join(",".join(cells[i] for i in order) for cells in lines), encoding="utf-8"
+    )
     expected = assess(bundle, read_cohort(other, check_images=False))
     assert [row.logit for row in found.rows] == [row.logit for row in expected.rows]
     assert found.rows[1].map == "FLAIR intensity"

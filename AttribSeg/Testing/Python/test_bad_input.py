@@ -87,7 +87,11 @@ def with_nan(array):
 IMAGES = {
     "missing": (lambda p: p.unlink(), "no such file", True),
     "empty file": (lambda p: p.write_bytes(b""), "cannot be read", True),
-    "text": (lambda p: p.write_text("This is no image.\n" * 50), "cannot be read", True),
+    "text": (
+        lambda p: p.write_text("This is no image.\n" * 50, encoding="utf-8"),
+        "cannot be read",
+        True,
+    ),
     "truncated": (half, "incomplete or damaged", True),
     "4D": (lambda p: changed(p, lambda a: np.stack([a, a])), "a 4D image (2 volumes)", True),
     "NaN": (lambda p: changed(p, with_nan), "1 voxel is NaN or infinite", True),
@@ -220,12 +224,12 @@ def test_the_wrong_channel_of_a_cohort(tmp_path, bundle, volume_cohort, refused)
 
 def edited(table, target, edit):
     """A copy of the table with its paths made absolute and its rows edited."""
-    lines = [line.split(",") for line in table.read_text().splitlines()]
+    lines = [line.split(",") for line in table.read_text(encoding="utf-8").splitlines()]
     for cells in lines[1:]:
         cells[4] = str(table.parent / cells[4])
         cells[5] = str(table.parent / cells[5]) if cells[5] else ""
     edit(lines)
-    target.write_text("".join(",".join(cells) + "\n" for cells in lines))
+    target.write_text("".join(",".join(cells) + "\n" for cells in lines), encoding="utf-8")
     return target
 
 
@@ -287,7 +291,7 @@ def test_every_fault_of_a_table_is_told_at_once(tmp_path, tiny_table, refused):
 
 
 def test_tables_that_are_none(tmp_path, bundle, tiny_training, refused):
-    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "empty.csv").write_text("", encoding="utf-8")
     (tmp_path / "binary.csv").write_bytes(bytes(range(256)))
     for name, words in (
         ("none.csv", "no such file"),
@@ -305,9 +309,9 @@ def test_tables_that_are_none(tmp_path, bundle, tiny_training, refused):
 
 
 def newer_schema(folder):
-    content = json.loads((folder / "config.json").read_text())
+    content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     content["schema_version"] = SCHEMA_VERSION + 1
-    (folder / "config.json").write_text(json.dumps(content))
+    (folder / "config.json").write_text(json.dumps(content), encoding="utf-8")
 
 
 def pickled(folder):
@@ -399,7 +403,7 @@ def test_values(tmp_path, bundle, tiny_table, tiny_training, refused, command, o
 )
 def test_recipe_files(tmp_path, tiny_table, refused, content, words):
     path = tmp_path / "recipe.json"
-    path.write_text(content)
+    path.write_text(content, encoding="utf-8")
     line = refused("train", tiny_table, "--out", tmp_path / "out", "--recipe", path)
     assert words in line
 
@@ -408,7 +412,7 @@ def test_recipe_files(tmp_path, tiny_table, refused, content, words):
 def locked(request, tmp_path):
     """A path where no folder can be made or filled."""
     if request.param != "read-only":
-        (tmp_path / "file").write_text("")
+        (tmp_path / "file").write_text("", encoding="utf-8")
         yield tmp_path / "file" if request.param == "file in the way" else tmp_path / "file" / "a"
         return
     folder = tmp_path / "locked"
@@ -581,7 +585,7 @@ def test_a_run_is_not_overwritten_by_accident(tmp_path, tiny_table, tiny_trainin
 
 def history_of(folder):
     """Losses and scores of every epoch; the clock is left out."""
-    record = json.loads((folder / "config.json").read_text())["record"]
+    record = json.loads((folder / "config.json").read_text(encoding="utf-8"))["record"]
     return [{k: v for k, v in e.items() if k != "seconds"} for e in record["history"]]
 
 
@@ -597,6 +601,7 @@ def test_interrupted_training_goes_on_as_if_it_had_not_been(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        encoding="utf-8",
     )
     try:
         for line in process.stdout:

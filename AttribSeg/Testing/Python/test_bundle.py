@@ -23,8 +23,10 @@ def saved(tmp_path, tiny_bundle):
 def change(folder, **entries):
     """Change entries of config.json; None removes one."""
     path = folder / "config.json"
-    content = json.loads(path.read_text()) | entries
-    path.write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
+    content = json.loads(path.read_text(encoding="utf-8")) | entries
+    path.write_text(
+        json.dumps({k: v for k, v in content.items() if v is not None}), encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch", "group", "none"])
@@ -70,7 +72,7 @@ def test_metadata_is_a_monai_bundle_s(tmp_path, tiny_bundle, dimensions):
     """The keys that MONAI's bundle specification asks for."""
     bundle = tiny_bundle(channels=("FLAIR", "T1"), dimensions=dimensions)
     save_bundle(bundle, tmp_path)
-    content = json.loads((tmp_path / "metadata.json").read_text())
+    content = json.loads((tmp_path / "metadata.json").read_text(encoding="utf-8"))
     assert content.keys() >= {
         "schema",
         "version",
@@ -166,7 +168,7 @@ def test_a_damaged_entry_is_refused_in_one_line(saved, entries):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", "\0"])
 def test_a_config_that_is_no_config(saved, text):
-    (saved / "config.json").write_text(text)
+    (saved / "config.json").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"config\.json"):
         load_bundle(saved)
 
@@ -243,9 +245,11 @@ def test_pickled_weights_are_refused_and_never_run(saved, tmp_path, kind):
 
 @pytest.mark.parametrize("name", ["trap", "trap.Recipe", "trap:Recipe", "os.system", "../trap"])
 def test_a_recipe_is_looked_up_and_never_imported(saved, tmp_path, monkeypatch, name):
-    (tmp_path / "trap.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w').close()")
+    (tmp_path / "trap.py").write_text(
+        f"open({str(tmp_path / 'executed')!r}, 'w').close()", encoding="utf-8"
+    )
     monkeypatch.syspath_prepend(tmp_path)
-    content = json.loads((saved / "config.json").read_text())
+    content = json.loads((saved / "config.json").read_text(encoding="utf-8"))
     for recipe in ({"recipe": name}, {"_target_": name}, {**content["recipe"], "_target_": name}):
         change(saved, recipe=recipe)
         with pytest.raises(InputError, match=r"config\.json: recipe"):
@@ -267,7 +271,7 @@ def test_an_interrupted_write_is_no_bundle(saved, tiny_bundle, monkeypatch):
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, tiny_bundle):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     for folder in (tmp_path / "file", tmp_path / "file" / "bundle"):
         with pytest.raises(OutputError, match="file"):
             save_bundle(tiny_bundle(), folder)

@@ -83,7 +83,9 @@ def test_reading_a_card_loads_neither_torch_nor_images():
         f"read_card({str(DEMO)!r}).as_html(); "
         "print(*sorted({m.split('.')[0] for m in sys.modules}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, encoding="utf-8"
+    )
     assert not set(done.stdout.split()) & {"torch", "monai", "SimpleITK", "scipy", "matplotlib"}
 
 

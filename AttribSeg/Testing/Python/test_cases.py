@@ -134,7 +134,9 @@ def test_slices_are_checked_as_they_are_loaded(folder):
 
     def read(index):
         rows = [f"a,p1,0,train,down.nii.gz,{index}", "b,p2,1,train,flair.nii.gz,4"]
-        table.write_text("\n".join(["case,patient,label,split,FLAIR,slice", *rows]) + "\n")
+        table.write_text(
+            "\n".join(["case,patient,label,split,FLAIR,slice", *rows]) + "\n", encoding="utf-8"
+        )
         return read_cohort(table)
 
     with pytest.raises(CohortError, match="constant in slice 1"):

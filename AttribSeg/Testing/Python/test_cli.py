@@ -97,7 +97,10 @@ def test_train_tells_what_it_does(tmp_path, tiny_table, tiny_training, capsys):
 
 def test_train_for_people(tmp_path, tiny_table, tiny_training, capsys):
     recipe = tmp_path / "recipe.json"
-    recipe.write_text(json.dumps({"recipe": "attribution", "norm": "none", "constraint": "none"}))
+    recipe.write_text(
+        json.dumps({"recipe": "attribution", "norm": "none", "constraint": "none"}),
+        encoding="utf-8",
+    )
     arguments = ["train", str(tiny_table), "--out", str(tmp_path / "b"), *tiny_training]
     assert main([*arguments, "--recipe", str(recipe), "--epochs", "1"]) == 0
     out = capsys.readouterr().out
@@ -139,7 +142,9 @@ def test_detect_and_its_events(tmp_path, trained_folder, tiny_table, capsys):
         assert mask.geometry.same_grid(read_image(image).geometry)
         volume = mask.array.sum() * mask.geometry.voxel_volume_ml
         assert event["lesion_ml"] == pytest.approx(volume)
-        summary = json.loads((tmp_path / "a" / event["case"] / "detection.json").read_text())
+        summary = json.loads(
+            (tmp_path / "a" / event["case"] / "detection.json").read_text(encoding="utf-8")
+        )
         assert summary["record"]["inputs"] == {"FLAIR": str(image)}
         assert len(summary["record"]["inputs_sha256"]) == 64
     assert main([*arguments, "--out", str(tmp_path / "b")]) == 0
@@ -248,7 +253,9 @@ def test_results_of_a_dicom_folder_are_named_by_it(
     code, names, _ = detect_names(tmp_path, trained_folder, capsys, ".")
     assert names == ["patient.01"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["patient.01"]
-    summary = json.loads((tmp_path / "out" / "patient.01" / "detection.json").read_text())
+    summary = json.loads(
+        (tmp_path / "out" / "patient.01" / "detection.json").read_text(encoding="utf-8")
+    )
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert summary["record"]["inputs_sha256"] != empty
 
@@ -308,7 +315,11 @@ heavy = "torch numpy scipy SimpleITK matplotlib monai sklearn nilearn safetensor
 print("IMPORTED", sorted(set(heavy) & set(sys.modules)))
 """
     found = subprocess.run(
-        [sys.executable, "-c", code, *COMMANDS], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, *COMMANDS],
+        capture_output=True,
+        text=True,
+        check=True,
+        encoding="utf-8",
     )
     assert found.stdout.splitlines()[-1] == "IMPORTED []"
 
@@ -317,5 +328,7 @@ def test_the_command_is_installed_and_a_module():
     for command in ([shutil.which("attribseg")], [sys.executable, "-m", "AttribSegLib"]):
         if command[0] is None:
             continue
-        found = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+        found = subprocess.run(
+            [*command, "--version"], capture_output=True, text=True, check=True, encoding="utf-8"
+        )
         assert found.stdout.strip() == f"attribseg {__version__}"

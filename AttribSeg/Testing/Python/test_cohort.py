@@ -381,12 +381,12 @@ def test_write_and_read_again(folder):
     )
     path = folder / "tables" / "copy.csv"
     write_cohort(cohort, path)
-    lines = path.read_text().splitlines()
+    lines = path.read_text(encoding="utf-8").splitlines()
     assert lines[0] == "case,patient,label,split,FLAIR,T1,lesions,slice"
     assert lines[2].endswith(",train,../i1.nii.gz,../t1.nii.gz,../some.nii.gz,1")
     again = read_cohort(path)
     assert again.cases == cohort.cases
-    (folder / "file").write_text("")
+    (folder / "file").write_text("", encoding="utf-8")
     with pytest.raises(OutputError):
         write_cohort(cohort, folder / "file" / "a.csv")
 

@@ -34,7 +34,7 @@ def test_folders_of_files(tmp_path):
         for index in range(3):
             image(tmp_path / label / f"{label[0]}{index}.nii.gz")
     image(tmp_path / "pathological" / "p0_lesions.nii.gz", mask=1)
-    (tmp_path / "healthy" / "notes.txt").write_text("x")
+    (tmp_path / "healthy" / "notes.txt").write_text("x", encoding="utf-8")
     cohort = cohort_from_folders(tmp_path, seed=0)
     cases = by_name(cohort)
     assert sorted(cases) == ["h0", "h1", "h2", "p0", "p1", "p2"]
@@ -115,7 +115,9 @@ def bids(tmp_path):
         "3\t30\tMS",
         "sub-4\t1\tMS",
     ]
-    (tmp_path / "participants.tsv").write_text("\n".join([*rows, "sub-9\t50\tHC", ""]))
+    (tmp_path / "participants.tsv").write_text(
+        "\n".join([*rows, "sub-9\t50\tHC", ""]), encoding="utf-8"
+    )
     for name in ("sub-1", "sub-2", "sub-3", "sub-4/ses-a", "sub-4/ses-b"):
         start = tmp_path / name / "anat" / name.replace("/", "_")
         image(start.with_name(f"{start.name}_FLAIR.nii.gz"))
@@ -156,14 +158,17 @@ def test_bids_masks_beside_the_image(bids):
 )
 def test_bids_groups_that_are_not_clear(bids, replace, options, words):
     table = bids / "participants.tsv"
-    table.write_text(table.read_text().replace(*replace))
+    table.write_text(table.read_text(encoding="utf-8").replace(*replace), encoding="utf-8")
     with pytest.raises(InputError, match=words):
         cohort_from_bids(bids, seed=0, **options)
 
 
 def test_bids_groups_by_name(bids):
     table = bids / "participants.tsv"
-    table.write_text(table.read_text().replace("HC", "type A").replace("group", "kind"))
+    table.write_text(
+        table.read_text(encoding="utf-8").replace("HC", "type A").replace("group", "kind"),
+        encoding="utf-8",
+    )
     cohort = cohort_from_bids(bids, seed=0, healthy=["Type A"], group_column="kind")
     assert [case.label for case in cohort.cases] == [0, 0, 1, 1, 1]
 
@@ -171,7 +176,9 @@ def test_bids_groups_by_name(bids):
 def test_bids_faults(bids):
     image(bids / "sub-1/anat/sub-1_run-2_FLAIR.nii.gz")
     table = bids / "participants.tsv"
-    table.write_text(table.read_text().replace("30\tMS", "30\tn/a"))
+    table.write_text(
+        table.read_text(encoding="utf-8").replace("30\tMS", "30\tn/a"), encoding="utf-8"
+    )
     with pytest.raises(CohortError) as caught:
         cohort_from_bids(bids, seed=0)
     text = str(caught.value)
@@ -227,7 +234,9 @@ def test_command_declares_nominal_spacing(tmp_path, capsys):
 
 def test_command_prints_faults_without_a_traceback(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("AttribSegLib.cli._COMMANDS", ("cohort",))
-    (tmp_path / "a.csv").write_text("case,patient,label,FLAIR\na,p,0,x.nii\nb,q,1,y.nii\n")
+    (tmp_path / "a.csv").write_text(
+        "case,patient,label,FLAIR\na,p,0,x.nii\nb,q,1,y.nii\n", encoding="utf-8"
+    )
     code = main(["cohort", str(tmp_path / "a.csv")])
     assert code == 2
     error = capsys.readouterr().err

@@ -111,7 +111,7 @@ def test_the_order_of_the_cases_counts(small_cohort):
 
 def test_voxels_beside_a_header_and_series_in_a_folder_count(tmp_path, small_cohort):
     header = tmp_path / "scan.mhd"
-    header.write_text("header")
+    header.write_text("header", encoding="utf-8")
     series = tmp_path / "series"
     series.mkdir()
     for path in (tmp_path / "scan.raw", series / "1.dcm", series / "2.dcm"):

@@ -157,7 +157,7 @@ def test_a_minimum_volume_needs_a_known_spacing(bright_bundle, tiny_geometry):
 
 
 def rows_of(path):
-    with path.open(newline="") as stream:
+    with path.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -188,7 +188,7 @@ def test_files_agree_with_each_other(
     assert len(rows) == len(found.lesions) == label_lesions(found.mask)[1] > 1
     assert sum(float(row["volume_ml"]) for row in rows) == pytest.approx(total, rel=1e-4)
     assert sum(int(row["voxels"]) for row in rows) == found.mask.array.sum()
-    summary = json.loads(written["summary"].read_text())
+    summary = json.loads(written["summary"].read_text(encoding="utf-8"))
     assert summary["lesion_volume_ml"] == pytest.approx(total)
     assert summary["lesions"] == len(rows)
     assert summary["logit"] == found.logit
@@ -205,8 +205,8 @@ def test_an_image_without_lesions(bright_bundle, tiny_brain, tiny_geometry, tmp_
     written = write_detection(found, tmp_path / "c", name="c", record={})
     assert not found.mask.array.any()
     assert rows_of(written["lesions"]) == []
-    assert "volume_ml" in written["lesions"].read_text()
-    assert json.loads(written["summary"].read_text())["lesion_volume_ml"] == 0
+    assert "volume_ml" in written["lesions"].read_text(encoding="utf-8")
+    assert json.loads(written["summary"].read_text(encoding="utf-8"))["lesion_volume_ml"] == 0
     assert not read_segmentation(written["segmentation"]).array.any()
 
 
@@ -237,10 +237,10 @@ def test_nominal_spacing_gives_no_mm_and_no_ml(
     written = write_detection(found, tmp_path / "c", name="c", record={})
     for kind in ("lesions", "slices"):
         if kind in written:
-            header = written[kind].read_text().splitlines()[0]
+            header = written[kind].read_text(encoding="utf-8").splitlines()[0]
             assert "mm" not in header
             assert "ml" not in header.lower()
-    summary = json.loads(written["summary"].read_text())
+    summary = json.loads(written["summary"].read_text(encoding="utf-8"))
     assert [key for key in summary if summary[key] is not None and "ml" in key.lower()] == []
     assert len(words) > 3
     assert not [word for word in words if "mm" in word or "mL" in word]
@@ -307,7 +307,7 @@ def test_all_or_nothing(bright_bundle, tiny_brain, tiny_geometry, tmp_path, monk
     assert {kind: path.read_bytes() for kind, path in before.items()} == kept
     assert list(tmp_path.iterdir()) == [tmp_path / "c"]
     write_detection(found, tmp_path / "c", name="c", record={"run": 3})
-    assert json.loads(before["summary"].read_text())["record"] == {"run": 3}
+    assert json.loads(before["summary"].read_text(encoding="utf-8"))["record"] == {"run": 3}
 
 
 def test_a_message_names_the_file_as_it_would_be_called(
@@ -335,8 +335,8 @@ def test_a_folder_with_something_else_is_not_replaced(
     write_detection(found, tmp_path / "c", name="c", record={})  # an empty one is
     (tmp_path / "d").mkdir()
     precious = tmp_path / "d" / "image.dcm"
-    precious.write_text("precious")
+    precious.write_text("precious", encoding="utf-8")
     with pytest.raises(OutputError, match="d: holds other files, not an earlier detection"):
         write_detection(found, tmp_path / "d", name="d", record={})
-    assert precious.read_text() == "precious"
+    assert precious.read_text(encoding="utf-8") == "precious"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "d"]

@@ -263,5 +263,7 @@ def test_importing_the_modules_pulls_in_nothing_heavy():
         "heavy = {'sklearn', 'scipy', 'matplotlib', 'torch', 'SimpleITK', 'slicer'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stderr

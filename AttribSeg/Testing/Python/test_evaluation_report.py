@@ -164,7 +164,7 @@ def test_long_curves_are_thinned_and_keep_their_ends():
 
 
 def test_json_holds_the_figures(evaluation, tmp_path):
-    content = json.loads(write(evaluation, tmp_path)["json"].read_text())
+    content = json.loads(write(evaluation, tmp_path)["json"].read_text(encoding="utf-8"))
     assert content["title"] == "A title"
     assert content["image"]["auroc"]["value"] == evaluation.image["auroc"].value
     name = "pathological cases with a mask"
@@ -223,17 +223,17 @@ def test_reports_without_masks_or_with_one_class(options, tmp_path):
     paths = write(evaluation, tmp_path)
     rows = paths["curve_points"].read_text(encoding="utf-8").splitlines()
     assert (len(rows) == 1) == ("labels" in options and 0 in options["labels"])
-    text = paths["markdown"].read_text()
+    text = paths["markdown"].read_text(encoding="utf-8")
     assert "Split: validation" in text
     assert "nan" not in text
     assert "## Notes" in text
     assert ("## Voxels" in text) == (options == {"labels": (1, 1, 1)})
-    assert json.loads(paths["json"].read_text())["notes"] == evaluation.notes
+    assert json.loads(paths["json"].read_text(encoding="utf-8"))["notes"] == evaluation.notes
     assert paths["curves"].stat().st_size > 5000
 
 
 def test_an_unwritable_folder_is_one_clear_error(evaluation, tmp_path):
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(OutputError, match="cannot be written"):
         write(evaluation, tmp_path / "file")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -39,16 +39,18 @@ def test_suffix_and_stem(name, suffix, stem_):
 def fail_halfway(writing, error):
     with writing as temporary:
         assert full_suffix(temporary) in (".nii.gz", ".txt", ".partial")
-        (temporary / "half" if temporary.is_dir() else temporary).write_text("half")
+        (temporary / "half" if temporary.is_dir() else temporary).write_text(
+            "half", encoding="utf-8"
+        )
         raise error
 
 
 def test_atomic_path_keeps_the_old_file_when_writing_fails(tmp_path):
     target = tmp_path / "a.nii.gz"
-    target.write_text("old")
+    target.write_text("old", encoding="utf-8")
     with pytest.raises(ZeroDivisionError):
         fail_halfway(atomic_path(target), ZeroDivisionError())
-    assert target.read_text() == "old"
+    assert target.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [target]
 
 
@@ -56,7 +58,7 @@ def test_atomic_path_replaces(tmp_path):
     target = tmp_path / "new" / "a.txt"
     for text in ("one", "two"):
         write_text(target, text)
-        assert target.read_text() == text
+        assert target.read_text(encoding="utf-8") == text
     assert list(target.parent.iterdir()) == [target]
 
 
@@ -92,7 +94,7 @@ def test_a_full_device(tmp_path):
     def write() -> None:
         with atomic_path(tmp_path / "a.txt") as temporary:
             temporary.symlink_to("/dev/full")
-            temporary.write_text("text")
+            temporary.write_text("text", encoding="utf-8")
 
     with pytest.raises(OutputError, match="disk is full"):
         write()
@@ -100,7 +102,7 @@ def test_a_full_device(tmp_path):
 
 
 def test_a_file_where_a_folder_is_needed(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     for write in (
         lambda: write_text(tmp_path / "file" / "a.txt", "text"),
         lambda: make_folder(tmp_path / "file"),
@@ -125,7 +127,7 @@ def test_atomic_folder_replaces_whole(tmp_path):
     target = tmp_path / "out"
     for name in ("one", "two"):
         with atomic_folder(target) as temporary:
-            (temporary / name).write_text(name)
+            (temporary / name).write_text(name, encoding="utf-8")
     assert [p.name for p in target.iterdir()] == ["two"]
     with pytest.raises(ZeroDivisionError):
         fail_halfway(atomic_folder(target), ZeroDivisionError())
@@ -140,12 +142,12 @@ def test_json_round_trip(tmp_path):
         {1: np.float32(0.5), "n": np.arange(2), "bad": [np.nan, float("inf")], "p": tmp_path},
     )
     assert read_json(path) == {"1": 0.5, "n": [0, 1], "bad": [None, None], "p": str(tmp_path)}
-    assert json.loads(path.read_text())
+    assert json.loads(path.read_text(encoding="utf-8"))
 
 
 def test_read_json_names_the_file(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_json(tmp_path / "a.json")
-    (tmp_path / "b.json").write_text("{")
+    (tmp_path / "b.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"b\.json: not readable"):
         read_json(tmp_path / "b.json")

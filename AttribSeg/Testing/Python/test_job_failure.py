@@ -70,7 +70,10 @@ def test_killed_without_a_word_is_memory(code):
 def test_a_real_memory_error():
     """The text that Python itself prints."""
     done = subprocess.run(
-        [sys.executable, "-c", "x = bytearray(2**62)"], capture_output=True, text=True
+        [sys.executable, "-c", "x = bytearray(2**62)"],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
     )
     found = explain_failure(done.returncode, done.stderr, ["preprocess", "c.csv"])
     assert found.message == "the computer's memory ran out"

@@ -51,8 +51,8 @@ def started():
 def program(folder, text):
     """A package whose ``-m`` runs a text."""
     (folder / "scripted").mkdir()
-    (folder / "scripted" / "__init__.py").write_text("")
-    (folder / "scripted" / "__main__.py").write_text(text)
+    (folder / "scripted" / "__init__.py").write_text("", encoding="utf-8")
+    (folder / "scripted" / "__main__.py").write_text(text, encoding="utf-8")
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_what_cannot_be_started(tmp_path, options, expected):
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(InputError, match="is a file"):
         Job(["cohort"], folder=tmp_path / "file").start()
 
@@ -211,7 +211,9 @@ while not any(event["event"] == "epoch" for event in job.poll()):
 print(job._process.pid, flush=True)
 time.sleep(600)
 """
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as owner:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    ) as owner:
         child = psutil.Process(int(owner.stdout.readline()))
         assert child.is_running()
         owner.kill()
@@ -281,7 +283,12 @@ def test_other_lines_on_the_input_interrupt_nothing(tmp_path, tiny_table):
     environment = child_environment("AttribSegLib")
     command = [sys.executable, "-m", "AttribSegLib", "cohort", str(tiny_table)]
     process = subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
     )
     with process:
         process.stdin.write("unstoppable\nstopped\n")
@@ -295,7 +302,7 @@ def test_the_python_of_slicer(tmp_path, monkeypatch):
     assert python_executable() == sys.executable
     (tmp_path / "bin").mkdir()
     script = tmp_path / "bin" / ("PythonSlicer.exe" if os.name == "nt" else "PythonSlicer")
-    script.write_text("")
+    script.write_text("", encoding="utf-8")
     script.chmod(0o755)
     monkeypatch.setenv("SLICER_HOME", str(tmp_path))
     assert Path(python_executable()) == script

@@ -83,14 +83,14 @@ def test_nominal_spacing_has_no_volumes(tmp_path) -> None:
     lesions = lesion_table(mask, attribution)
     assert all(lesion.volume_ml is None and lesion.centre_ras_mm is None for lesion in lesions)
     write_lesion_table(lesions, tmp_path / "lesions.csv")
-    header = (tmp_path / "lesions.csv").read_text().splitlines()[0].split(",")
+    header = (tmp_path / "lesions.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
     assert header[:3] == ["number", "voxels", "centre_i"]
     assert not [name for name in header if name.endswith(("_mm", "_ml"))]
 
 
 def test_table_file(tmp_path) -> None:
     write_lesion_table(lesion_table(*two_lesions()), tmp_path / "lesions.csv")
-    with (tmp_path / "lesions.csv").open() as stream:
+    with (tmp_path / "lesions.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["voxels"] for row in rows] == ["8", "2"]
     assert float(rows[0]["volume_ml"]) == pytest.approx(0.04)
@@ -105,8 +105,12 @@ def test_no_lesions_still_a_header(tmp_path) -> None:
     assert not remove_small_lesions(mask, 1.0).array.any()
     write_lesion_table(lesions, tmp_path / "a.csv")
     write_lesion_table(lesions, tmp_path / "b.csv", nominal=True)
-    assert (tmp_path / "a.csv").read_text().startswith("number,voxels,volume_ml,centre_r_mm")
-    assert (tmp_path / "b.csv").read_text().startswith("number,voxels,centre_i")
+    assert (
+        (tmp_path / "a.csv")
+        .read_text(encoding="utf-8")
+        .startswith("number,voxels,volume_ml,centre_r_mm")
+    )
+    assert (tmp_path / "b.csv").read_text(encoding="utf-8").startswith("number,voxels,centre_i")
 
 
 def test_faulty_input() -> None:

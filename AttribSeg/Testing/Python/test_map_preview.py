@@ -226,5 +226,7 @@ def test_importing_it_loads_nothing_heavy():
         "import sys, AttribSegLib.map_preview; "
         "print(*sorted({m.split('.')[0] for m in sys.modules}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, encoding="utf-8"
+    )
     assert not set(done.stdout.split()) & {"torch", "monai", "SimpleITK", "scipy", "matplotlib"}

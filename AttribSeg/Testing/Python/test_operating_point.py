@@ -263,9 +263,9 @@ def test_a_bundle_keeps_its_processing(tiny_bundle, tmp_path):
     assert loaded.detection_threshold == bundle.detection_threshold
     # A processing without the threshold that belongs to it is no bundle.
     path = tmp_path / "bundle" / "config.json"
-    config = json.loads(path.read_text())
+    config = json.loads(path.read_text(encoding="utf-8"))
     del config["thresholds"]["attribution, post-processed"]
-    path.write_text(json.dumps(config))
+    path.write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(InputError, match="attribution, post-processed"):
         load_bundle(tmp_path / "bundle")
 
@@ -346,7 +346,7 @@ def test_each_channel_has_its_map_and_the_sum_is_the_combined_one(tiny_bundle, t
     np.testing.assert_allclose(
         read_image(files["attribution"]).array, found.attribution.array, atol=1e-6
     )
-    summary = json.loads(files["summary"].read_text())
+    summary = json.loads(files["summary"].read_text(encoding="utf-8"))
     assert MapProcessing.from_dict(summary["post_processing"]) == RAW
 
 

@@ -62,14 +62,15 @@ def test_one_bad_case_does_not_stop_the_others(raw_cohort, tmp_path, capsys):
     table.write_text(
         "case,patient,label,split,FLAIR\n"
         f"a,a,0,train,zero.nii.gz\nb,b,1,train,damaged.nii.gz\nc,c,1,train,{good}\n"
-        f"d,d,0,train,{other}\n"
+        f"d,d,0,train,{other}\n",
+        encoding="utf-8",
     )
     assert run(table, tmp_path / "out", "--steps", "standardise") == 2
     errors = capsys.readouterr().err
     assert "failed: a: FLAIR: all voxels have the value 0" in errors
     assert "failed: b: " in errors
     assert [case.case for case in read_cohort(tmp_path / "out" / "cohort.csv").cases] == ["c", "d"]
-    rows = (tmp_path / "out" / "quality.csv").read_text().splitlines()
+    rows = (tmp_path / "out" / "quality.csv").read_text(encoding="utf-8").splitlines()
     assert [row.split(",")[1] for row in rows[1:]] == ["failed", "failed", "done", "done"]
 
 
@@ -92,7 +93,7 @@ def test_headers_that_say_nonsense_fail_by_name(raw_cohort, tmp_path, capsys):
         (tmp_path / f"{name}.nii").write_bytes(header)
         rows.append(f"{name},{name},1,train,{name}.nii")
     table = tmp_path / "c.csv"
-    table.write_text("case,patient,label,split,FLAIR\n" + "\n".join(rows) + "\n")
+    table.write_text("case,patient,label,split,FLAIR\n" + "\n".join(rows) + "\n", encoding="utf-8")
     assert run(table, tmp_path / "out", "--steps", "standardise") == 2
     errors = capsys.readouterr().err
     for name in affines:
@@ -133,25 +134,27 @@ def test_on_a_dask_cluster(raw_cohort, tmp_path):
 
 
 def test_nothing_of_the_users_is_replaced(raw_cohort, tmp_path, capsys):
-    rows = raw_cohort.read_text()
+    rows = raw_cohort.read_text(encoding="utf-8")
     assert run(raw_cohort, raw_cohort.parent, "--steps", "standardise") == 2
     assert "would be overwritten" in capsys.readouterr().err
-    assert raw_cohort.read_text() == rows
+    assert raw_cohort.read_text(encoding="utf-8") == rows
 
     image = read_cohort(raw_cohort).cases[0].channels["FLAIR"]
     scans = tmp_path / "cases" / "a"
     scans.mkdir(parents=True)
     (scans / "a.nii.gz").write_bytes(image.read_bytes())
     table = tmp_path / "raw.csv"
-    table.write_text("case,patient,label,split,FLAIR\na,a,0,train,cases/a/a.nii.gz\n")
+    table.write_text(
+        "case,patient,label,split,FLAIR\na,a,0,train,cases/a/a.nii.gz\n", encoding="utf-8"
+    )
     assert run(table, tmp_path, "--steps", "standardise") == 2
     assert "lies in the folder of the results" in capsys.readouterr().err
 
     (tmp_path / "b" / "cases" / "a").mkdir(parents=True)
-    (tmp_path / "b" / "cases" / "a" / "notes.txt").write_text("mine")
+    (tmp_path / "b" / "cases" / "a" / "notes.txt").write_text("mine", encoding="utf-8")
     assert run(table, tmp_path / "b", "--steps", "standardise") == 2
     assert "holds files of another kind" in capsys.readouterr().err
-    assert (tmp_path / "b" / "cases" / "a" / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "b" / "cases" / "a" / "notes.txt").read_text(encoding="utf-8") == "mine"
 
 
 def test_wrong_options_leave_an_earlier_run_alone(raw_cohort, tmp_path, capsys):
@@ -170,9 +173,9 @@ def test_a_file_is_remembered_by_what_it_is(raw_cohort, tmp_path, capsys):
     assert case.lesions is not None
     table, out = tmp_path / "c.csv", tmp_path / "out"
     row = f"x,x,1,train,{case.channels['FLAIR'].as_posix()},{case.lesions.as_posix()}"
-    table.write_text(f"case,patient,label,split,FLAIR,brain\n{row}\n")
+    table.write_text(f"case,patient,label,split,FLAIR,brain\n{row}\n", encoding="utf-8")
     run(table, out, "--steps", "standardise")
-    table.write_text(f"case,patient,label,split,T1,lesions\n{row}\n")
+    table.write_text(f"case,patient,label,split,T1,lesions\n{row}\n", encoding="utf-8")
     assert run(table, out, "--steps", "standardise") == 0
     assert "(0 before)" in capsys.readouterr().out.splitlines()[-1]
     (out / "cases" / "x" / "x_T1.nii.gz").unlink()
@@ -204,7 +207,8 @@ def test_missing_files_and_dicom_folders(raw_cohort, tmp_path, capsys):
         writer.Execute(piece)
     table = tmp_path / "c.csv"
     table.write_text(
-        "case,patient,label,split,FLAIR\na,a,0,train,series\nb,b,1,train,gone.nii.gz\n"
+        "case,patient,label,split,FLAIR\na,a,0,train,series\nb,b,1,train,gone.nii.gz\n",
+        encoding="utf-8",
     )
     run(table, tmp_path / "out", "--steps", "standardise")
     errors = capsys.readouterr().err

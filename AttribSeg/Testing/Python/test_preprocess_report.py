@@ -39,7 +39,7 @@ def test_worst_first():
 
 def test_table(tmp_path):
     write_quality_table(ROWS, tmp_path / "quality.csv")
-    rows = list(csv.DictReader((tmp_path / "quality.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((tmp_path / "quality.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["status"] for row in rows] == ["failed", "flagged", "skipped", "done"]
     assert rows[3]["brain.brain_ml"] == "1300"
     assert rows[2]["brain.brain_ml"] == ""

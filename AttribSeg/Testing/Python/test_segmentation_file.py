@@ -176,7 +176,7 @@ def test_faulty_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         read_segmentation(tmp_path / "missing.seg.nrrd")
     text = tmp_path / "text.seg.nrrd"
-    text.write_text("not a segmentation")
+    text.write_text("not a segmentation", encoding="utf-8")
     with pytest.raises(InputError, match=r"text.seg.nrrd: cannot be read"):
         read_segmentation(text)
     whole = tmp_path / "whole.seg.nrrd"

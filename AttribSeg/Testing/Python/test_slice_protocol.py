@@ -42,14 +42,14 @@ def volumes(folder, *, direction=None, masks=True):
         cell = f"m{number}.nii.gz" if label and masks else ""
         lines.append(f"c{number},p{number},{label},{split},c{number}.nii.gz,{cell}")
     table = folder / "cohort.csv"
-    table.write_text("\n".join(lines) + "\n")
+    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return read_cohort(table)
 
 
 def test_classes_come_from_the_masks(tmp_path):
     cohort = volumes(tmp_path / "in")
     table = central_slices(cohort, tmp_path / "out", size=48)
-    rows = list(csv.DictReader(table.open()))
+    rows = list(csv.DictReader(table.open(encoding="utf-8")))
     by_case = {}
     for row in rows:
         by_case.setdefault(row["patient"], []).append(row)
@@ -117,7 +117,7 @@ def test_a_finished_protocol_is_used_again(tmp_path):
 
 
 def patients_by_split(table):
-    rows = list(csv.DictReader(table.open()))
+    rows = list(csv.DictReader(table.open(encoding="utf-8")))
     return {row["patient"]: row["split"] for row in rows}
 
 
@@ -145,7 +145,11 @@ def test_a_corrected_mask_makes_another_table(tmp_path):
     mask = read_image(path)
     write_image(mask.with_array(np.zeros_like(mask.array)), path)
     central_slices(cohort, tmp_path / "out", size=48)
-    labels = [row["label"] for row in csv.DictReader(table.open()) if row["patient"] == "p1"]
+    labels = [
+        row["label"]
+        for row in csv.DictReader(table.open(encoding="utf-8"))
+        if row["patient"] == "p1"
+    ]
     assert labels == ["0"] * 10
 
 

@@ -57,7 +57,7 @@ def test_bad_transforms(tmp_path):
         Affine(np.diag([1.0, 1, 0, 1]))
     with pytest.raises(InputError, match="no such transform"):
         read_transform(tmp_path / "absent.tfm")
-    (tmp_path / "bad.tfm").write_text("nothing")
+    (tmp_path / "bad.tfm").write_text("nothing", encoding="utf-8")
     with pytest.raises(InputError, match=r"bad\.tfm: not an ITK"):
         read_transform(tmp_path / "bad.tfm")
     with pytest.raises(InputError, match="linear"):

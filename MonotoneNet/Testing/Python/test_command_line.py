@@ -37,7 +37,12 @@ def module(*arguments, **more):
     folders = [str(REPOSITORY / name) for name in ("AttribSeg", "MonotoneNet")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, **more
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment,
+        **more,
+        encoding="utf-8",
     )
 
 
@@ -67,7 +72,9 @@ def test_help_lists_all_commands_and_loads_no_torch():
         "except SystemExit as stopped:\n assert stopped.code == 0\n"
         "print('LOADED', sorted({'torch', 'numpy', 'SimpleITK'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8"
+    )
     for command in ("train", "detect", "evaluate", "preprocess", "inspect"):
         assert f"\n    {command}" in done.stdout
     assert done.stdout.splitlines()[-1] == "LOADED []"

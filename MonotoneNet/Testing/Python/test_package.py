@@ -14,7 +14,9 @@ def test_both_packages_have_one_version():
 
 def test_importing_it_loads_nothing_heavy():
     code = "import sys, MonotoneNetLib; print([m for m in ('torch', 'numpy') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, encoding="utf-8"
+    )
     assert done.stdout.strip() == "[]"
 
 
