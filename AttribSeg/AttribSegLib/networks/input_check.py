@@ -1,4 +1,4 @@
-"""What every network asks of the images it is given."""
+"""What every network asks of its parameters and of the images it is given."""
 
 from __future__ import annotations
 
@@ -8,6 +8,26 @@ from ..errors import InputError
 
 if TYPE_CHECKING:
     import torch
+
+
+def require_kind(dimensions: int, in_channels: int) -> None:
+    """Refuse a network for images that there are not.
+
+    Parameters
+    ----------
+    dimensions : {2, 3}
+    in_channels : int
+        At least 1.
+
+    Raises
+    ------
+    InputError
+        Names the value.
+    """
+    if dimensions not in (2, 3):
+        raise InputError(f"dimensions {dimensions}: 2 or 3 was expected")
+    if in_channels < 1:
+        raise InputError(f"in_channels {in_channels}: at least 1 was expected")
 
 
 def require_input(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from .input_check import require_input
+from .input_check import require_input, require_kind
 from .twice import Conv2d, Conv3d, InstanceNorm
 
 _ACTIVATIONS = ("leaky_relu", "relu", "elu", "softplus")
@@ -72,8 +72,7 @@ class PatchGAN(nn.Module):
         activation: str = "leaky_relu",
     ) -> None:
         super().__init__()
-        if dimensions not in (2, 3):
-            raise InputError(f"dimensions {dimensions}: 2 or 3 was expected")
+        require_kind(dimensions, in_channels)
         if norm not in _NORMS:
             raise InputError(f"norm {norm!r}: one of {', '.join(_NORMS)} was expected")
         if activation not in _ACTIVATIONS:
@@ -82,8 +81,6 @@ class PatchGAN(nn.Module):
             raise InputError(f"strides {tuple(strides)}: {len(filters)} numbers, each 1 or 2")
         if not (math.isfinite(width) and width > 0):
             raise InputError(f"width {width}: a positive number was expected")
-        if in_channels < 1:
-            raise InputError(f"in_channels {in_channels}: at least 1 was expected")
         widths = [max(1, round(count * width)) for count in filters]
         self.dimensions = dimensions
         self.in_channels = in_channels

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from ..errors import InputError
+from .input_check import require_kind
 
 
 class ReconstructionNetwork(nn.Module, ABC):
@@ -56,10 +57,7 @@ class ReconstructionNetwork(nn.Module, ABC):
         background: float = 0.0,
     ) -> None:
         super().__init__()
-        if dimensions not in (2, 3):
-            raise InputError(f"dimensions {dimensions}: 2 or 3 was expected")
-        if in_channels < 1:
-            raise InputError(f"in_channels {in_channels}: at least 1 was expected")
+        require_kind(dimensions, in_channels)
         if len(size) != dimensions or min(size) < 1:
             raise InputError(f"size {tuple(size)}: {dimensions} positive numbers were expected")
         if not strides or min(strides) < 1:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from .input_check import require_input
+from .input_check import require_input, require_kind
 
 _ACTIVATION = ("LeakyReLU", {"negative_slope": 0.1})
 _NORM = ("instance", {"affine": True})
@@ -65,10 +65,7 @@ class UNet(nn.Module):
         score_share: float = 0.001,
     ) -> None:
         super().__init__()
-        if dimensions not in (2, 3):
-            raise InputError(f"dimensions {dimensions}: 2 or 3 was expected")
-        if in_channels < 1:
-            raise InputError(f"in_channels {in_channels}: at least 1 was expected")
+        require_kind(dimensions, in_channels)
         if not (math.isfinite(width) and width > 0):
             raise InputError(f"width {width}: a positive number was expected")
         if len(filters) < 2 or min(filters) < 1:

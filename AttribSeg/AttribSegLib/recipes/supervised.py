@@ -13,8 +13,8 @@ from torch.nn import functional
 from ..errors import InputError
 from ..networks.unet import UNet
 from . import Batch, BatchLoss, register
+from .calibration import CalibratedScore
 from .options import TrainingOptions, lower_precision
-from .reconstruction import best_offset
 
 
 def generalised_dice(probability: torch.Tensor, lesions: torch.Tensor) -> torch.Tensor:
@@ -77,7 +77,7 @@ def hausdorff_distance(probability: torch.Tensor, lesions: torch.Tensor) -> torc
 
 @register
 @dataclass(frozen=True)
-class SupervisedRecipe(TrainingOptions):
+class SupervisedRecipe(CalibratedScore, TrainingOptions):
     r"""U-Net with squeeze-and-excitation, trained on lesion masks (thesis ch. 5, MSSEG ceiling).
 
     .. math:: L = L_{CE} + \lambda_D L_{GD} + \lambda_H L_{HD}
@@ -201,18 +201,6 @@ class SupervisedRecipe(TrainingOptions):
         )
         values = {"loss": total, **means}
         return BatchLoss(total, {name: float(each.detach()) for name, each in values.items()})
-
-    def calibrate(self, network: nn.Module, scores: Sequence[float], labels: Sequence[int]) -> None:
-        """Let scores above 0 mean pathological: see :func:`.best_offset`.
-
-        Parameters
-        ----------
-        network : Module
-            Its buffer ``offset`` is moved.
-        scores, labels : sequences
-            Scores of validation images, as this network gives them, and 0 or 1.
-        """
-        cast(UNet, network).offset += best_offset(scores, labels)
 
     @torch.no_grad()
     def explain(self, network: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 from AttribSegLib.errors import InputError
-from AttribSegLib.metrics.image import class_weighted_accuracy
 from AttribSegLib.networks.autoencoder import Autoencoder, VariationalAutoencoder
 from AttribSegLib.recipes import Batch
 from AttribSegLib.recipes.autoencoder import (
@@ -13,7 +12,6 @@ from AttribSegLib.recipes.autoencoder import (
     VariationalAutoencoderRecipe,
     kl_to_standard_normal,
 )
-from AttribSegLib.recipes.reconstruction import best_offset
 from torch.distributions import Normal, kl_divergence
 
 BACKGROUND = -3.0
@@ -201,20 +199,6 @@ def test_mixed_precision_stays_close():
         assert loss.terms["loss"] == pytest.approx(exact, rel=0.05)
 
 
-def test_the_offset_has_the_best_class_weighted_accuracy():
-    source = np.random.default_rng(0)
-    for _ in range(50):
-        labels = np.r_[0, 1, source.integers(0, 2, 10)]
-        scores = np.round(source.normal(labels, 1.0), 1)  # rounded: some are equal
-        every = [*(scores - 1e-6), scores.max() + 1]
-        best = max(class_weighted_accuracy(labels, scores > threshold) for threshold in every)
-        offset = best_offset(scores.tolist(), labels.tolist())
-        assert class_weighted_accuracy(labels, scores > offset) == best
-    assert best_offset([1.0, 2.0, 3.0, 7.0], [0, 0, 1, 1]) == 2.5
-    assert best_offset([1.0, 1.0], [0, 1]) == 1.0
-    assert best_offset([1.0, 0.0], [0, 1]) == 1.0
-
-
 def test_calibration_moves_the_scores():
     recipe = AutoencoderRecipe(**SMALL)
     network = built(recipe)
@@ -223,15 +207,6 @@ def test_calibration_moves_the_scores():
     for _ in range(2):  # once more changes nothing
         recipe.calibrate(network, network(x).tolist(), labels)
         assert (network(x) > 0).tolist() == [False, False, True, True]
-
-
-@pytest.mark.parametrize(
-    ("scores", "labels"),
-    [([0.1, 0.2], [0, 0]), ([0.1], [0, 1]), ([float("nan"), 1.0], [0, 1])],
-)
-def test_calibration_refuses(scores, labels):
-    with pytest.raises(InputError, match="calibration"):
-        best_offset(scores, labels)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

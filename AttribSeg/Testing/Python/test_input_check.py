@@ -1,7 +1,7 @@
 import pytest
 import torch
 from AttribSegLib.errors import InputError
-from AttribSegLib.networks.input_check import require_input
+from AttribSegLib.networks.input_check import require_input, require_kind
 
 
 def test_images_that_fit_pass():
@@ -21,3 +21,17 @@ def test_images_that_fit_pass():
 def test_others_are_refused(shape, message):
     with pytest.raises(InputError, match=message):
         require_input(torch.zeros(shape), dimensions=2, in_channels=3, minimum_size=8)
+
+
+@pytest.mark.parametrize(("dimensions", "in_channels"), [(2, 1), (3, 4)])
+def test_networks_for_slices_and_volumes_pass(dimensions, in_channels):
+    require_kind(dimensions, in_channels)
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "in_channels", "message"),
+    [(1, 1, "dimensions 1: 2 or 3"), (4, 1, "dimensions 4"), (2, 0, "in_channels 0: at least 1")],
+)
+def test_other_networks_are_refused(dimensions, in_channels, message):
+    with pytest.raises(InputError, match=message):
+        require_kind(dimensions, in_channels)

@@ -124,7 +124,7 @@ def test_loss_is_the_weighted_sum_of_its_parts_each_kind_of_image_a_half():
     for images, lesions in kinds:
         p = network.voxel_logits(images).double().sigmoid()
         halves.append(-torch.where(lesions, p.log(), (1 - p).log()).mean())
-    assert terms["classification"] == pytest.approx(float(sum(halves)) / 2, rel=1e-5)
+    assert terms["classification"] == pytest.approx(sum(halves).item() / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("usable", [(True, False, True), (False, False, False)])

@@ -101,14 +101,14 @@ def test_positive_features_do_not_matter(divergence):
 def test_a_descent_brings_the_distributions_together(divergence):
     a, b = features(9), features(10, shift=-1.0).requires_grad_()
     options = {"divergence": divergence, "bins": 8}
-    start = float(feature_divergence(a, b, **options))
+    start = feature_divergence(a, b, **options).item()
     optimiser = torch.optim.Adam([b], lr=0.03)
     for _ in range(80):
         optimiser.zero_grad()
         feature_divergence(a, b, **options).backward()
         assert bool(b.grad.isfinite().all())
         optimiser.step()
-    assert float(feature_divergence(a, b, **options)) < 0.5 * start
+    assert feature_divergence(a, b, **options).item() < 0.5 * start
 
 
 def test_equal_histograms_have_a_finite_gradient():

@@ -83,8 +83,8 @@ def test_the_loss_is_the_sum_of_its_parts(dimensions):
     expected = expected + 0.7 * negative_features(healthy)
     expected = expected + 0.3 * feature_divergence(healthy, features[3:])
     expected = expected + 0.05 * feature_gradient(logits[:3], healthy)
-    assert float(found.total) == pytest.approx(float(expected), rel=1e-5)
-    assert found.terms["loss"] == pytest.approx(float(found.total))
+    assert found.total.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert found.terms["loss"] == pytest.approx(found.total.item())
 
 
 @pytest.mark.parametrize("part", ["negative_features", "divergence", "feature_gradient"])
