@@ -19,7 +19,7 @@ from scipy import ndimage
 def scan():
     """A head with lesions as a stack of 4 mm slices, stored in an unusual order."""
     head = simulate_head(1, modality="FLAIR", seed=3)
-    return acquire_stack(head.image, spacing=(1.5, 1.5, 4.0)).reorient("PIR")
+    return acquire_stack(head.image, spacing=(2.0, 2.0, 4.0)).reorient("PIR")
 
 
 @pytest.fixture(scope="module")

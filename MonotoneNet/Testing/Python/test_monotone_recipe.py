@@ -96,8 +96,8 @@ def test_a_part_left_out_is_left_out(part):
     without = recipe.varied(ablate=(part,)).batch_loss(model, batch)
     weight = {"negative_features": 1.0, "divergence": 1.0, "feature_gradient": 0.1}[part]
     assert part not in without.terms
-    expected = float(without.total) + weight * whole.terms[part]
-    assert float(whole.total) == pytest.approx(expected, rel=1e-5)
+    expected = without.total.item() + weight * whole.terms[part]
+    assert whole.total.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_every_part_moves_the_encoder_or_the_body():
