@@ -47,7 +47,7 @@ class Workplace:
 
         return slicer.util.loadVolume(str(path))
 
-    def wait(self, seconds: float = 180) -> None:
+    def wait(self, seconds: float = 300) -> None:
         """Until nothing runs."""
         self.app.wait_until(lambda: not self.running, timeout_s=seconds)
         self.app.process_events()
@@ -61,7 +61,7 @@ class Workplace:
         self.ui.detectButton.click()
         self.wait()
         assert self.message == "", self.message
-        self.app.wait_until(lambda: self.widget.panel.detect.view.threshold.ready, timeout_s=30)
+        self.app.wait_until(lambda: self.widget.panel.detect.view.threshold.ready, timeout_s=120)
         return DetectionNodes.of(self.parameters.segmentation)
 
     def picture(self, name: str, *open_sections: str) -> None:

@@ -282,10 +282,10 @@ def test_cancel_ends_the_whole_process_tree(place, scene):
     assert place.ui.detectButton.text == "Cancel"
     processes = processes_of_the_run(place)
     place.ui.detectButton.click()
-    place.wait(30)
+    place.wait()
     assert "stopped" in place.message
     assert place.ui.detectButton.text == "Detect"
-    assert psutil.wait_procs(processes, timeout=5)[1] == []
+    assert psutil.wait_procs(processes, timeout=30)[1] == []
 
 
 @pytest.mark.skipif(
@@ -315,7 +315,7 @@ def test_window_closes_while_a_run_is_under_way(place, scene):
     place.ui.detectButton.click()
     processes = processes_of_the_run(place)
     place.widget.panel.run.close()
-    assert psutil.wait_procs(processes, timeout=5)[1] == []
+    assert psutil.wait_procs(processes, timeout=30)[1] == []
     assert not place.running
 
 

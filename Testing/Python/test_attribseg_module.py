@@ -315,7 +315,7 @@ def test_training_is_paused_resumed_and_used(place, detected, training_cohort):
     assert ui.trainButton.text == "Start training"
     ui.trainButton.click()
     assert ui.trainButton.text == "Cancel"
-    place.app.wait_until(lambda: "Epoch 1" in ui.trainingLabel.text, timeout_s=120)
+    place.app.wait_until(lambda: "Epoch 1" in ui.trainingLabel.text, timeout_s=300)
     place.picture("training", "train", "job")
     ui.pauseButton.click()
     place.wait()

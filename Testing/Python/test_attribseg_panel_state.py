@@ -177,7 +177,7 @@ def test_a_training_is_closed_cleanly_with_the_window(place, tmp_path):
     ui.trainDeviceComboBox.setCurrentText("cpu")
     ui.trainButton.click()
     assert place.message == ""
-    place.app.wait_until(lambda: "Epoch 1" in ui.trainingLabel.text, timeout_s=120)
+    place.app.wait_until(lambda: "Epoch 1" in ui.trainingLabel.text, timeout_s=300)
     task = place.widget.panel.run.task
     place.widget.panel.run.close()
     assert not task.job.alive
@@ -262,7 +262,7 @@ def test_a_run_of_the_console_is_cancelled_from_the_panel(place, request):
     assert place.ui.cancelButton.enabled
     place.ui.cancelButton.click()
     gate.set()
-    place.app.wait_until(lambda: running_task() is None, timeout_s=10)
+    place.app.wait_until(lambda: running_task() is None, timeout_s=60)
     place.app.process_events(0.2)
     assert not place.ui.cancelButton.enabled
     assert "Forgotten: stopped" in place.ui.jobLabel.text

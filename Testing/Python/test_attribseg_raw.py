@@ -29,7 +29,7 @@ def test_prepare_makes_volume_mask_and_transform(place, head):
     ui.intersliceCheckBox.setChecked(False)
     ui.preprocessButton.click()
     assert ui.preprocessButton.text == "Cancel"
-    place.wait(300)
+    place.wait()
     assert "Made SimulatedHead_FLAIR (FLAIR, prepared)" in place.message
     place.picture("preprocess", "inputs", "preprocess", "job")
     prepared = image_from_volume_node(slicer.util.getNode("SimulatedHead_FLAIR (FLAIR, prepared)"))

@@ -33,7 +33,7 @@ def place(tmp_path_factory):
         ui = widget.ui
         ui.workFolderLineEdit.setCurrentPath(str(folder / "runs"))
 
-        def wait(seconds=120):
+        def wait(seconds=300):
             app.wait_until(lambda: widget.panel.run.task is None, timeout_s=seconds)
             app.process_events()
 
@@ -91,7 +91,7 @@ def model(place, brains):
     ui.advancedGroupBox.collapsed = False
     ui.trainButton.click()
     assert ui.trainButton.text == "Cancel"
-    place.app.wait_until(lambda: "Epoch 1" in ui.trainingLabel.text, timeout_s=90)
+    place.app.wait_until(lambda: "Epoch 1" in ui.trainingLabel.text, timeout_s=300)
     place.picture("training", "train", "job")
     place.wait()
     assert ui.messageLabel.text == ""
@@ -120,7 +120,7 @@ def maps(place, model, brains):
 def settle(place):
     """Until nothing runs, and smoothing and smallest lesion are in force."""
     place.wait()
-    place.app.wait_until(lambda: place.widget.panel.maps.view.threshold.ready, timeout_s=30)
+    place.app.wait_until(lambda: place.widget.panel.maps.view.threshold.ready, timeout_s=120)
 
 
 def array_of(node):

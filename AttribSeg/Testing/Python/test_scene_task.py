@@ -13,7 +13,7 @@ from AttribSegScene.task import Task, running_task
 
 def run(task):
     task.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not task.done:
         assert time.monotonic() < deadline
         task.poll()
