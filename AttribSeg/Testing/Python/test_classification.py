@@ -14,7 +14,7 @@ def test_it_is_the_binary_cross_entropy():
     torch.testing.assert_close(loss, expected)
     found, wanted = (torch.autograd.grad(each, logits)[0] for each in (loss, expected))
     torch.testing.assert_close(found, wanted)
-    assert terms["classification"] == pytest.approx(float(expected))
+    assert terms["classification"] == pytest.approx(expected.item())
     assert (terms["tpr"], terms["tnr"]) == (0.5, 0.5)
 
 

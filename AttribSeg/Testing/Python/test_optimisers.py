@@ -150,7 +150,7 @@ def test_converges_on_a_quadratic(options):
         optimiser.zero_grad()
         (scales * (x - target) ** 2).sum().backward()
         optimiser.step()
-    assert float((x - target).abs().max()) < 0.05
+    assert (x - target).abs().max().item() < 0.05
 
 
 def test_closure_and_frozen_parameters():

@@ -401,6 +401,6 @@ def test_balanced_is_the_constraint_that_weighs_lesions_and_the_rest_alike(regio
         ]
         rows.append(torch.stack(means).mean())
     found = recipe.batch_loss(network, batch).terms["constraint"]
-    assert found == pytest.approx(float(torch.stack(rows).mean()), rel=1e-9)
+    assert found == pytest.approx(torch.stack(rows).mean().item(), rel=1e-9)
     plain = recipe.varied(balanced=False).batch_loss(network, batch).terms["constraint"]
     assert abs(found - plain) > 1e-3

@@ -129,7 +129,7 @@ def test_the_gradient_term_by_hand_and_its_derivative():
     body = nn.Sequential(nn.Flatten(), nn.Linear(60, 1, bias=False)).double()
     f = features(14).requires_grad_()
     term = feature_gradient(body(f).flatten(), f)
-    assert float(term) == pytest.approx(float(body[1].weight.abs().sum()))
+    assert term.item() == pytest.approx(body[1].weight.abs().sum().item())
     term.backward()
     torch.testing.assert_close(body[1].weight.grad, body[1].weight.sign())
 

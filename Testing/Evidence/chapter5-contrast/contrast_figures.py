@@ -11,37 +11,41 @@ from AttribSegLib.files import atomic_path
 from AttribSegLib.image_io import read_image
 from comparing import entries_of, values_of
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_VERSIONS = ("as simulated", "after N4")
+_COLOURS = ("#0072B2", "#D55E00")
 _SHOWN = 3
 
 
 def draw_order(found: dict[str, dict[str, Any]], path: Path) -> None:
-    """AUPRC and label-only Dice of every recipe: a line from one cohort to the other."""
+    """AUPRC and Dice of every recipe, a row each: from one cohort to the other."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.6, 4.8), layout="constrained", dpi=110, facecolor="white")
+    entries = entries_of(found["before"])
+    height = 1.6 + 0.3 * len(entries)
+    figure = Figure(figsize=(9.6, height), layout="constrained", dpi=110, facecolor="white")
     names = {"auprc": "AUPRC, pooled", "tuned_dice": "Dice, mask-tuned on validation"}
-    for axis, (metric, label) in zip(figure.subplots(1, 2), names.items(), strict=True):
-        for index, entry in enumerate(entries_of(found["before"])):
-            plain = entry == "FLAIR intensity"
-            colour = "0.15" if plain else _COLOURS[(index - 1) % len(_COLOURS)]
-            dashes = "--" if plain else "-" if index <= len(_COLOURS) else ":"
-            seeds = [values_of(content, entry, metric) for content in found.values()]
-            means = [float(np.mean(values)) for values in seeds]
-            axis.plot([0, 1], means, color=colour, linestyle=dashes, marker="o", label=entry)
-            for place, values in enumerate(seeds):
+    for axis, (metric, label) in zip(
+        figure.subplots(1, 2, sharey=True), names.items(), strict=True
+    ):
+        for row, entry in enumerate(entries):
+            ends = [values_of(content, entry, metric) for content in found.values()]
+            means = [float(np.mean(values)) for values in ends]
+            axis.plot(means, [row, row], color="0.75", linewidth=2, zorder=1)
+            for values, mean, colour, version in zip(ends, means, _COLOURS, _VERSIONS, strict=True):
+                axis.plot(mean, row, "o", color=colour, label=None if row else version)
                 if len(values) > 1:
-                    axis.plot([place] * len(values), values, ".", color=colour, markersize=4)
+                    axis.plot(values, [row] * len(values), ".", color=colour, markersize=4)
         if metric == "auprc":
-            chance = [content["prevalence"] for content in found.values()]
-            axis.plot([0, 1], chance, color="0.6", linestyle=":", label="chance")
-        axis.set_xticks([0, 1], ["as simulated", "after N4"])
-        axis.set(xlim=(-0.15, 1.15), ylabel=label, ylim=(0, None))
+            level = float(np.mean([content["prevalence"] for content in found.values()]))
+            axis.axvline(level, color="0.6", linestyle=":", label="chance")
+        axis.set_yticks(range(len(entries)), entries)
+        axis.set(xlim=(0, None), xlabel=label, ylim=(len(entries) - 0.5, -0.5))
         axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(color="0.92")
+        axis.grid(color="0.92", axis="x")
+        axis.set_axisbelow(True)
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=9)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     with atomic_path(path) as temporary:
         FigureCanvasAgg(figure).print_png(str(temporary))
 
