@@ -163,7 +163,7 @@ def test_closure_and_frozen_parameters():
         loss.backward()
         return loss
 
-    losses = [float(optimiser.step(closure)) for _ in range(5)]
+    losses = [optimiser.step(closure).item() for _ in range(5)]
     assert losses[0] == 2.0
     assert losses == sorted(losses, reverse=True)
     assert torch.equal(frozen, torch.ones(2))
