@@ -5,6 +5,7 @@ VENV ?= .venv
 #   make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 EXTRAS ?= mrml,test,dev
+TEST_PROCESSES ?= 4
 
 ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
@@ -38,11 +39,12 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/python Testing/demo.py --out demo
 
-# One thread per process: the tests' networks are tiny, and two processes share the cores. Files
-# in the order of the test paths, those of the panels first: they have few tests, which take longest.
+# One thread per process: the tests' networks are tiny. More processes than the two cores of a small
+# machine, since many tests wait for commands that they have started. Files in the order of the test
+# paths, those of the panels first: they have few tests, which take longest.
 test: export OMP_NUM_THREADS ?= 1
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP)
 	$(BIN)/ruff check .
