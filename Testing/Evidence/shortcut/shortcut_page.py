@@ -36,12 +36,12 @@ def grouped(sweep: list[dict[str, Any]]) -> dict[tuple[str, float], dict[str, li
 
 
 def short_table(sweep: list[dict[str, Any]]) -> str:
-    """AUROC with the shortcut on the other class, and AUPRC as trained, by recipe and strength."""
+    """AUROC (and its range) with the shortcut on the other class, AUPRC as trained."""
     points = grouped(sweep)
     recipes = list(next(iter(points.values())))
     rows = []
     for (shortcut, strength), runs in points.items():
-        cells = [f"{mean_of(runs[name], TESTS[2], 'image_auroc'):.2f}" for name in recipes]
+        cells = [text_of(runs[name], TESTS[2], "image_auroc") for name in recipes]
         cells = [
             f"{cell}, {mean_of(runs[name], TESTS[0], 'auprc'):.2f}"
             for cell, name in zip(cells, recipes, strict=True)
@@ -122,8 +122,8 @@ def summary_of(study: Study, sweep: list[dict[str, Any]]) -> str:
     return "\n\n".join(
         [
             population(study, sweep),
-            "Each cell: image AUROC with the shortcut on the other class, AUPRC of the map as "
-            "trained.",
+            "Each cell: image AUROC with the shortcut on the other class (range over seeds), AUPRC of "
+            "the map as trained.",
             short_table(sweep),
             "![AUROC and AUPRC against the strength of a shortcut](shortcut.png)",
         ]
