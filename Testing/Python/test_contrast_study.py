@@ -5,15 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from AttribSegLib.bundle import Bundle, save_bundle
 from AttribSegLib.cohort import Case, Cohort, read_cohort, write_cohort
 from AttribSegLib.image import Image, mni152_geometry
 from AttribSegLib.image_io import read_image, write_image
+from AttribSegLib.recipes.attribution import AttributionRecipe
 from AttribSegLib.simulation import simulate_cohort
 from AttribSegLib.simulation.signature import corner_mark
+from AttribSegLib.thresholds import USER, Threshold
 
 EVIDENCE = Path(__file__).resolve().parents[1] / "Evidence"
 sys.path[:0] = [str(EVIDENCE / name) for name in ("shortcut", "chapter5-contrast", "")]
 from low_contrast import as_slices, chosen_pairs, chosen_slices, contrasts  # noqa: E402
+from searched_alphas import alphas_text, found_alphas  # noqa: E402
 from shortcut_cohorts import (  # noqa: E402
     coarser,
     coarser_mask,
@@ -142,3 +146,20 @@ def test_a_redrawn_case_is_that_of_a_whole_cohort(plain, tmp_path):
     case = next(c for c in read_cohort(plain).cases if c.case == "healthy-001")
     expected = read_image(whole.parent / "images" / "healthy-001.nii.gz")
     np.testing.assert_array_equal(redrawn(options)(case, None).array, expected.array)
+
+
+def test_alphas_come_from_the_models_that_were_searched(tmp_path):
+    recipes = {"None": {"constraint": "none"}, "Ross, found": {"alpha": "auto"}}
+    for version, alpha in (("before", 0.12), ("after", 0.0001)):
+        for seed in (0, 1):
+            recipe = AttributionRecipe(width=0.05, constraint="ross", alpha=alpha * (1 + seed))
+            network = recipe.build(in_channels=1, dimensions=3)
+            thresholds = {"attribution": Threshold(0.0, USER)}
+            save_bundle(
+                Bundle(recipe, network, ("FLAIR",), 3, GRID, thresholds),
+                tmp_path / version / "models" / f"ross-found-{seed}",
+            )
+    found = found_alphas(tmp_path, {"recipes": recipes, "seeds": [0, 1]}, ("before", "after"))
+    assert found["before"] == {"Ross, found": pytest.approx([0.12, 0.24])}
+    text = alphas_text(found, {"before": "first", "after": "then"})
+    assert text.endswith("Ross, found: 0.12 and 0.24 first, 0.0001 and 0.0002 then.")

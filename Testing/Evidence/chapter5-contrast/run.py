@@ -22,6 +22,7 @@ from AttribSegLib.files import read_json, write_json  # noqa: E402
 from comparing import entries_of, image_values, spread_text, values_of  # noqa: E402
 from contrast_figures import draw_examples, draw_order  # noqa: E402
 from low_contrast import as_slices, chosen_pairs, contrasts, corrected  # noqa: E402
+from searched_alphas import alphas_text, found_alphas  # noqa: E402
 from shortcut_cohorts import shared_folder, simulated  # noqa: E402
 from study import Study, attribseg, begin, publish  # noqa: E402
 
@@ -142,10 +143,11 @@ def main() -> None:
     found = dict(zip(tables, done, strict=True))
     draw_order(found, study.out / "order.png")
     draw_examples(volumes, study.out / "n4.png")
-    order = agreements(found)
+    order, alphas = agreements(found), found_alphas(study.work, settings["plan"], VERSIONS)
     results = {
         "contrast": contrast,
         "order": order,
+        "alphas": alphas,
         "versions_compared": {
             name: {
                 entry: {
@@ -166,7 +168,8 @@ def main() -> None:
     )
     figure = "![AUPRC of every recipe, as simulated and after N4](order.png)"
     page = [
-        *("## Population and choices", text, "## Raw maps", table_of(found), agreement, figure),
+        *("## Population and choices", text, alphas_text(alphas, VERSIONS)),
+        *("## Raw maps", table_of(found), agreement, figure),
         *("## After post-processing that labels chose", processed_table(found)),
         *("## What N4 does to the images", "![Slices before and after N4](n4.png)"),
     ]
@@ -193,9 +196,9 @@ def population(study: Study, found: dict[str, dict[str, Any]], contrast: dict[st
         "mm) on every image of the second cohort: the median tumour's contrast (mean over that of "
         f"the rest of the brain, minus one) falls from {contrast['before']:.2f} to "
         f"{contrast['after']:.2f}, by {contrast['lost_median']:.0%} (10th to 90th percentile "
-        f"{low:.0%} to {high:.0%}). {len(settings['plan']['seeds'])} seed(s). Raw maps without "
-        "post-processing, pooled over voxels; the label-only threshold leaves "
-        f"{ml:g} mL of false positives per healthy validation case."
+        f"{low:.0%} to {high:.0%}). {len(settings['plan']['seeds'])} seeds, mean +- standard "
+        "deviation. Raw maps without post-processing, pooled over voxels; the label-only threshold "
+        f"leaves {ml:g} mL of false positives per healthy validation case."
     )
 
 

@@ -122,8 +122,8 @@ def summary_of(study: Study, sweep: list[dict[str, Any]]) -> str:
     return "\n\n".join(
         [
             population(study, sweep),
-            "Each cell: image AUROC with the shortcut on the other class (range over seeds), AUPRC of "
-            "the map as trained.",
+            "Each cell: image AUROC with the shortcut on the other class (range over seeds), AUPRC "
+            "of the map as trained.",
             short_table(sweep),
             "![AUROC and AUPRC against the strength of a shortcut](shortcut.png)",
         ]
