@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_alpha,
         default=argparse.SUPPRESS,
         help="weight of the constraint; auto finds the largest one that leaves validation TPR and "
-        "TNR within 5 %% of the unconstrained model's (several trainings)",
+        "TNR at most 0.05 below the unconstrained model's (up to ten trainings)",
     )
     group.add_argument(
         "--alpha-scale",
