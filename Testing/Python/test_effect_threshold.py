@@ -139,12 +139,44 @@ def test_small_lesions_are_left_out(make: Callable[..., Case], application: Any)
     # The speck is 0.0025 mL by itself, but belongs to the first lesion.
     for minimum, left in ((0.2, 126), (0.0, 171), (1.0, 0)):
         case.options.minimum.value = minimum
-        application.wait_until(lambda: "preparing" not in case.options.amount.text, 10)
+        application.wait_until(lambda: "preparing" not in case.options.amount.text)
         expected = remove_small_lesions(Image(lesion_map() > 0.3, AXIAL), minimum).array
         assert expected.sum() == left
         np.testing.assert_array_equal(case.shown(), expected)
         case.options.apply.click()
         np.testing.assert_array_equal(case.mask, expected)
+
+
+def test_a_map_that_is_ready_while_it_is_shown_is_shown_again(
+    make: Callable[..., Case], application: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from threading import Event
+
+    case = make()
+    case.options.threshold.value = 0.3
+    editing, ready = case.effect.editing, Event()
+    current = editing.refresh()
+    work, show = current._work, editing.show
+
+    def held(*asked: float) -> None:
+        ready.wait(60)
+        work(*asked)
+
+    def show_and_be_ready(threshold: float) -> int:
+        count = show(threshold)
+        ready.set()
+        current.wait()
+        return int(count)
+
+    monkeypatch.setattr(current, "_work", held)
+    case.options.minimum.value = 0.2
+    monkeypatch.setattr(editing, "show", show_and_be_ready)
+    case.effect.update_preview()
+    assert "preparing" in case.options.amount.text
+    assert case.shown().sum() == 171
+    monkeypatch.setattr(editing, "show", show)
+    application.wait_until(lambda: "preparing" not in case.options.amount.text)
+    assert case.shown().sum() == 126
 
 
 def test_smoothed_map(make: Callable[..., Case], application: Any) -> None:
@@ -155,7 +187,7 @@ def test_smoothed_map(make: Callable[..., Case], application: Any) -> None:
     smooth.prepare(smoothing_mm=2.0)
     case.options.threshold.value = 0.2
     case.options.smoothing.value = 2.0
-    application.wait_until(lambda: "preparing" not in case.options.amount.text, 10)
+    application.wait_until(lambda: "preparing" not in case.options.amount.text)
     assert 0 < smooth.mask(0.2).sum() != (lesion_map() > 0.2).sum()
     np.testing.assert_array_equal(case.shown(), smooth.mask(0.2))
     assert case.options.threshold.maximum == pytest.approx(smooth.range[1])

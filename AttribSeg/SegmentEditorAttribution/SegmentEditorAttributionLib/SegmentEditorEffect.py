@@ -198,7 +198,8 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
     def _show(self) -> None:
         self._timer.stop()
         current = self._prepare()
-        if current.busy:
+        busy = current.busy  # asked once: the map may be ready before what it was is shown
+        if busy:
             self._timer.start()
         # A smoothed map is lower.
         self._fit_slider()
@@ -208,7 +209,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             return
         count = self.editing.show(self.scriptedEffect.doubleParameter("Threshold"))
         text = amount(count, current.voxel_volume_ml)
-        self._amount(f"{text}; preparing the map…" if current.busy else text)
+        self._amount(f"{text}; preparing the map…" if busy else text)
 
     def _prepare(self) -> AlignedMap:
         """The map, asked to drop small lesions and to be smoothed as the parameters say."""
